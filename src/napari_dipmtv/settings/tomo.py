@@ -1,0 +1,196 @@
+"""Knobs of the reconstructions: SIRT, CS-TV and the deep image priors DIP-TV and DIPm-TV."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from napari_dipmtv.settings.base import StageSettings, knob
+
+Method = Literal["sirt", "cs-tv", "dip-tv", "dipm-tv"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+DataTerm = Literal["auto", "poisson", "covariance", "least-squares"]
+TvKind = Literal["vectorial", "per-channel", "channel-sum"]
+
+
+class SirtSettings(StageSettings):
+    """Simultaneous iterative reconstruction, non-negative: the quick look, and the start of other methods."""
+
+    iterations: int = knob(
+        20,
+        "Iterations",
+        "Passes over the data. More sharpens the volume and then brings the noise up; noisy maps want 10-30.",
+        ge=1,
+        le=10000,
+    )
+
+
+class CsTvSettings(StageSettings):
+    """Compressed sensing: the convex fit with the least total variation; fast, reproducible, rounds fine detail off."""
+
+    iterations: int = knob(
+        250,
+        "Iterations",
+        "Most primal-dual steps; the run ends earlier when the volume stops changing.",
+        ge=1,
+        le=100000,
+    )
+    tv_strength: float = knob(
+        0.18,
+        "TV strength",
+        "Weight of the total variation against the data. It has no unit and keeps its meaning at any size and dose. "
+        "More gives flatter, rounder phases and hides small voids; less leaves noise and streaks.",
+        ge=0,
+        le=1000,
+    )
+    tv: TvKind = knob(
+        "vectorial",
+        "TV over channels",
+        "Vectorial counts an edge once when all channels have it there, so their noise cannot differ freely; "
+        "per-channel treats them apart; channel-sum, as published, cannot see noise that cancels in the sum.",
+    )
+    data_term: DataTerm = knob(
+        "auto",
+        "Data term",
+        "How misfit is weighed. Auto takes Poisson for counts, the covariance of the unmixing where there is one, "
+        "and plain least squares for maps without statistics.",
+    )
+    tolerance: float = knob(
+        2e-4,
+        "Stop at change",
+        "The run ends when one step changes the volume by less than this fraction.",
+        ge=0,
+        le=1,
+        advanced=True,
+    )
+
+
+class DipSettings(StageSettings):
+    """Deep image prior with total variation: an untrained 3-D network fitted to the measured maps.
+
+    DIPm-TV reconstructs all channels with one network and a shared decoder; DIP-TV gives each channel its own.
+    """
+
+    iterations: int = knob(
+        400,
+        "Iterations",
+        "Fitting steps. The running average falls for some hundred steps and then hardly changes; "
+        "Stop keeps what was reached at any time.",
+        ge=1,
+        le=100000,
+    )
+    tv_strength: float = knob(
+        0.05,
+        "TV strength",
+        "Weight of the total variation against the data, without unit, the same at any size and dose. "
+        "More flattens the phases, less lets the network follow the noise in the end.",
+        ge=0,
+        le=1000,
+    )
+    tv: TvKind = knob(
+        "vectorial",
+        "TV over channels",
+        "Vectorial counts an edge once when all channels have it there; per-channel treats them apart; "
+        "channel-sum, as published, cannot see noise that cancels in the sum.",
+    )
+    data_term: Literal["auto", "poisson", "covariance", "least-squares", "l1"] = knob(
+        "auto",
+        "Data term",
+        "How misfit is weighed. Auto takes Poisson for counts, the covariance of the unmixing where there is one, "
+        "and least squares otherwise. L1 is the published choice.",
+    )
+    seed: int = knob(
+        0,
+        "Seed",
+        "Start of the random numbers; the same seed on the same machine gives the same volume.",
+        ge=0,
+        le=2**31 - 1,
+    )
+    average: float = knob(
+        0.95,
+        "Output average",
+        "Weight of the past in the running average of the output that is returned. 0 returns the last output; "
+        "nearer to 1 is smoother and slower to follow.",
+        ge=0,
+        lt=1,
+        advanced=True,
+    )
+    learning_rate: float = knob(
+        5e-3,
+        "Learning rate",
+        "Step of the AdamW optimiser. Larger is faster until the loss jumps.",
+        gt=0,
+        le=1,
+        advanced=True,
+    )
+    weight_decay: float = knob(
+        0.0,
+        "Weight decay",
+        "Pull of the network's weights to zero in each step.",
+        ge=0,
+        le=1,
+        advanced=True,
+    )
+    filters: tuple[int, ...] = knob(
+        (16, 32, 64, 64),
+        "Filters",
+        "Feature channels at each level of the network, finest first. More is slower, needs more memory and copies "
+        "more noise.",
+        advanced=True,
+    )
+    skips: tuple[int, ...] = knob(
+        (4, 4, 4, 4),
+        "Skip filters",
+        "Feature channels that each level passes straight to the decoder; as many numbers as filters.",
+        advanced=True,
+    )
+    input_channels: int = knob(
+        16,
+        "Input channels",
+        "Channels of the fixed random input of the network.",
+        ge=1,
+        le=256,
+        advanced=True,
+    )
+    input_scale: float = knob(
+        0.1,
+        "Input scale",
+        "The input is uniform between 0 and this value.",
+        gt=0,
+        le=10,
+        advanced=True,
+    )
+    input_noise: float = knob(
+        0.05,
+        "Input noise",
+        "Standard deviation of fresh noise added to the input in every step; keeps the network from memorising.",
+        ge=0,
+        le=10,
+        advanced=True,
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = knob(
+        "auto",
+        "Precision",
+        "Number format inside the network. Auto takes bfloat16 where the device is fast at it, else float32; "
+        "projection, loss and averages are always float32.",
+        advanced=True,
+    )
+
+    @model_validator(mode="after")
+    def _levels_match(self) -> DipSettings:
+        if len(self.filters) != len(self.skips) or not self.filters:
+            raise ValueError("filters and skip filters need the same, positive number of levels")
+        if min(self.filters) < 1 or min(self.skips) < 0:
+            raise ValueError("filters must be at least 1 and skip filters at least 0")
+        return self
+
+
+MethodSettings = SirtSettings | CsTvSettings | DipSettings
+
+METHODS: dict[Method, type[SirtSettings] | type[CsTvSettings] | type[DipSettings]] = {
+    "sirt": SirtSettings,
+    "cs-tv": CsTvSettings,
+    "dip-tv": DipSettings,
+    "dipm-tv": DipSettings,
+}

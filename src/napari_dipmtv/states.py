@@ -1,0 +1,107 @@
+"""Long work as an iterator of states: the consumer decides when to look, draw, save and stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State(Generic[T_co]):
+    """Where a long computation stands after one step.
+
+    Attributes
+    ----------
+    iteration, total : int
+        Steps done and steps asked for.
+    losses : mapping of str to float
+        Named figures of merit of this step (data, tv, validation, residual, ...).
+    snapshot : callable
+        Copies the result reached so far; costs nothing until called.
+    checkpoint : callable, optional
+        Gives everything needed to go on later as a flat mapping of arrays and plain numbers.
+    stage : str
+        Which part of the work this is, for the person who waits.
+    """
+
+    iteration: int
+    total: int
+    losses: Mapping[str, float]
+    snapshot: Callable[[], T_co]
+    checkpoint: Callable[[], dict[str, Any]] | None = None
+    stage: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result(Generic[T_co]):
+    """What a finished (or stopped) computation gives: the value, the loss curves and how it went."""
+
+    value: T_co
+    losses: Mapping[str, list[float]]
+    iterations: int
+    total: int
+    seconds: float
+    stopped: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+
+def never() -> bool:
+    """Never stop."""
+    return False
+
+
+def run(
+    states: Iterator[State[T]],
+    *,
+    on_state: Callable[[State[T]], None] | None = None,
+    should_stop: Callable[[], bool] = never,
+) -> Result[T]:
+    """Run an iterator of states to its end, or until asked to stop or interrupted; keep what was reached.
+
+    Parameters
+    ----------
+    states : iterator of State
+        At least one state; closed in every case, so that the device is released.
+    on_state : callable, optional
+        Called with each state.
+    should_stop : callable
+        Asked after each state; True ends the run and keeps the snapshot.
+
+    Returns
+    -------
+    Result
+        ``stopped`` is True after ``should_stop`` or Ctrl-C (`KeyboardInterrupt`), which is swallowed only when
+        a state has been reached.
+    """
+    start = time.monotonic()
+    last: State[T] | None = None
+    curves: dict[str, list[float]] = {}
+    stopped = False
+    try:
+        for state in states:
+            last = state
+            for name, value in state.losses.items():
+                curves.setdefault(name, []).append(float(value))
+            if on_state is not None:
+                on_state(state)
+            if should_stop():
+                stopped = state.iteration < state.total
+                break
+        if last is None:
+            raise RuntimeError("a computation gave no state at all")
+        value = last.snapshot()
+    except KeyboardInterrupt:
+        if last is None:
+            raise
+        stopped = True
+        value = last.snapshot()
+    finally:
+        close = getattr(states, "close", None)
+        if close is not None:
+            close()
+    return Result(value, curves, last.iteration, last.total, time.monotonic() - start, stopped)
