@@ -1,0 +1,1 @@
+"""Volumes to tilt series and back: parallel-beam geometry and the projector pair."""
