@@ -1,0 +1,160 @@
+"""A tilt series to its misfit: Poisson, covariance-weighted, least-squares or L1, all per data point and without unit.
+
+Every term is written for data in units in which the volume is about 1 (`Problem.unit` per channel), and every
+quadratic or Poisson term is half the mean deviance times the relative noise of the series. Half the deviance alone
+would make a fixed TV strength too weak at high dose and too strong at low dose: in total-variation denoising the best
+weight against a plain square grows like the noise, hence against the square over the variance like one over the noise.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+
+from napari_dipmtv.data import TiltSeries
+from napari_dipmtv.errors import InputError, expected
+from napari_dipmtv.tomo.problem import Problem
+
+
+class DataMisfit(ABC):
+    """A convex misfit of projections ``p`` (c, t, y, x): value for autograd, and proximal step for primal-dual."""
+
+    @abstractmethod
+    def loss(self, p: torch.Tensor) -> torch.Tensor:
+        """Misfit, a scalar tensor."""
+
+    @abstractmethod
+    def prox(self, u: torch.Tensor, step: float) -> torch.Tensor:
+        """``argmin_p loss(p) + |p - u|^2 / (2 step)``."""
+
+    def dual_prox(self, v: torch.Tensor, sigma: float) -> torch.Tensor:
+        """Proximal step of the convex conjugate, by Moreau's identity."""
+        return v - sigma * self.prox(v / sigma, 1 / sigma)
+
+
+@dataclass(frozen=True)
+class Poisson(DataMisfit):
+    """``mean(n log(n/m) - (n - m)) * weight`` for expected counts ``m = gain p`` and counted ``n``."""
+
+    counts: torch.Tensor  # (c, t, y, x)
+    gain: torch.Tensor  # (c, 1, 1, 1) expected counts per unit of p
+    valid: torch.Tensor  # (1, t, y, x) 0 or 1
+    weight: float
+    floor: float = 1e-3  # expected counts below this are treated as this, so that the log stays finite
+
+    def loss(self, p: torch.Tensor) -> torch.Tensor:
+        m = (self.gain * p).clamp(min=self.floor)
+        saturated = torch.special.xlogy(self.counts, self.counts) - self.counts  # what a perfect fit would give
+        deviance = saturated + m - self.counts * m.log()
+        return self.weight * (self.valid * deviance).mean()
+
+    def prox(self, u: torch.Tensor, step: float) -> torch.Tensor:
+        # root of p^2 - (u - w g) p - w n = 0 with w = step * weight / size; u where the pixel is masked
+        w = step * self.weight / self.counts.numel()
+        b = u - w * self.gain
+        p = 0.5 * (b + (b * b + 4 * w * self.counts).sqrt())
+        return torch.where(self.valid > 0, p, u)
+
+
+@dataclass(frozen=True)
+class Gaussian(DataMisfit):
+    """``mean(r' C^-1 r) / 2 * weight`` with the channel covariance ``C`` of every pixel."""
+
+    target: torch.Tensor  # (c, t, y, x)
+    precision: torch.Tensor  # (c, c, t, y, x), 0 where masked
+    covariance: torch.Tensor  # (c, c, t, y, x)
+    valid: torch.Tensor  # (1, t, y, x)
+    weight: float
+
+    def loss(self, p: torch.Tensor) -> torch.Tensor:
+        r = p - self.target
+        return 0.5 * self.weight * (torch.einsum("ctyx,cdtyx->dtyx", r, self.precision) * r).mean()
+
+    def prox(self, u: torch.Tensor, step: float) -> torch.Tensor:
+        # p = y + C (C + w)^-1 (u - y) with w = step * weight / size
+        w = step * self.weight / self.target.numel()
+        r = u - self.target
+        channels = r.shape[0]
+        matrix = self.covariance.permute(2, 3, 4, 0, 1)
+        eye = torch.eye(channels, device=u.device, dtype=u.dtype)
+        shrunk = torch.linalg.solve(matrix + w * eye, r.permute(1, 2, 3, 0)[..., None])
+        p = self.target + (matrix @ shrunk)[..., 0].permute(3, 0, 1, 2)
+        return torch.where(self.valid > 0, p, u)
+
+
+@dataclass(frozen=True)
+class L1(DataMisfit):
+    """``mean |p - y|``, the published misfit of the EELS presets."""
+
+    target: torch.Tensor
+    valid: torch.Tensor
+
+    def loss(self, p: torch.Tensor) -> torch.Tensor:
+        return (self.valid * (p - self.target).abs()).mean()
+
+    def prox(self, u: torch.Tensor, step: float) -> torch.Tensor:
+        r = u - self.target
+        shrunk = r.sign() * (r.abs() - step / self.target.numel()).clamp(min=0)
+        return torch.where(self.valid > 0, self.target + shrunk, u)
+
+
+def data_misfit(problem: Problem, kind: str) -> DataMisfit:
+    """Build the misfit of a problem in units of ``problem.unit``; "auto" follows what the series knows of its noise.
+
+    Raises
+    ------
+    InputError
+        When the term needs statistics that the series does not carry.
+    """
+    series = problem.series
+    if kind == "auto":
+        kind = "poisson" if series.counts_per_unit else "covariance" if series.covariance is not None else "least-squares"
+    unit = problem.unit[:, None, None, None]
+    target = torch.from_numpy(series.data).to(problem.device) / unit
+    if kind == "poisson":
+        return _poisson(series, target, unit, problem.valid)
+    if kind == "covariance":
+        return _weighted(series, target, problem.unit, problem.valid)
+    if kind == "l1":
+        return L1(target, problem.valid)
+    return _least_squares(target, problem.valid)
+
+
+def _poisson(series: TiltSeries, target: torch.Tensor, unit: torch.Tensor, valid: torch.Tensor) -> Poisson:
+    if series.counts_per_unit is None:
+        raise InputError(
+            expected("Poisson data term", "maps in counts", "maps without counts_per_unit", "Choose another data term")
+        )
+    gain = unit * series.counts_per_unit
+    counts = (target * gain).clamp(min=0)
+    noise = float((counts.sum() / counts.square().sum().clamp(min=1e-12)).sqrt())
+    return Poisson(counts, gain, valid, weight=noise)
+
+
+def _weighted(series: TiltSeries, target: torch.Tensor, unit: torch.Tensor, valid: torch.Tensor) -> Gaussian:
+    if series.covariance is None:
+        raise InputError(
+            expected("covariance data term", "maps with a covariance", "maps without", "Choose another data term")
+        )
+    scale = (unit[:, None] * unit[None, :])[..., None, None, None]
+    covariance = torch.from_numpy(series.covariance).to(target.device) / scale
+    variance = covariance.diagonal(dim1=0, dim2=1).permute(3, 0, 1, 2)  # (c, t, y, x)
+    known = valid[0] * (variance > 0).all(dim=0)
+    typical = (variance * known).sum() / (known.sum() * len(unit)).clamp(min=1)
+    eye = torch.eye(len(unit), device=target.device)[..., None, None, None]
+    # a pixel whose variance was estimated far too small must not pull the fit: 2 % of the mean is added
+    covariance = torch.where(known > 0, covariance + 0.02 * typical * eye, typical * eye)
+    precision = torch.linalg.inv(covariance.permute(2, 3, 4, 0, 1)).permute(3, 4, 0, 1, 2) * known
+    signal = (target.square() * known).sum() - (variance * known).sum()
+    noise = float(((variance * known).sum() / signal.clamp(min=1e-12)).sqrt().clamp(max=2.0))
+    return Gaussian(target, precision.contiguous(), covariance.contiguous(), known[None], weight=noise)
+
+
+def _least_squares(target: torch.Tensor, valid: torch.Tensor) -> Gaussian:
+    """Without statistics: one variance for all pixels, 1 % of the signal's mean square, i.e. 10 % noise."""
+    power = float((target.square() * valid).mean())
+    variance = 0.01 * max(power, 1e-12)
+    eye = torch.eye(target.shape[0], device=target.device)[..., None, None, None].expand(-1, -1, *target.shape[1:])
+    return Gaussian(target, eye * valid[0] / variance, eye * variance, valid, weight=0.1)

@@ -1,0 +1,132 @@
+"""A method's name, a tilt series and settings to a volume: the one entrance to all reconstructions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from napari_dipmtv.data import TiltSeries, Volume
+from napari_dipmtv.errors import InputError, expected
+from napari_dipmtv.settings.tomo import METHODS, CsTvSettings, DipSettings, Method, MethodSettings, SirtSettings
+from napari_dipmtv.states import State, never, run
+from napari_dipmtv.tomo.cs_tv import cs_tv
+from napari_dipmtv.tomo.dip_tv import dip_tv, dipm_tv
+from napari_dipmtv.tomo.problem import Problem, pick_device, pose
+from napari_dipmtv.tomo.sirt import sirt
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReconResult:
+    """A reconstructed volume and how it was made.
+
+    Attributes
+    ----------
+    volume : Volume
+        (c, z, y, x) float32, in the units of the maps per voxel.
+    method, settings, device
+        What was run, where.
+    losses : mapping of str to list of float
+        Curves over the iterations.
+    iterations, seconds : int, float
+        Done, and the time it took.
+    stopped : bool
+        True when it was ended early on request; the volume is what was reached.
+    residual : float
+        ``|P x - y| / |y|`` of the final volume over the usable pixels.
+    """
+
+    volume: Volume
+    method: Method
+    settings: MethodSettings
+    device: str
+    losses: Mapping[str, list[float]]
+    iterations: int
+    seconds: float
+    stopped: bool
+    residual: float
+
+
+def reconstruct(
+    series: TiltSeries,
+    method: Method = "dipm-tv",
+    settings: MethodSettings | None = None,
+    device: str = "auto",
+    *,
+    on_state: Callable[[State[Volume]], None] | None = None,
+    should_stop: Callable[[], bool] = never,
+) -> ReconResult:
+    """Reconstruct a volume from an aligned tilt series.
+
+    Parameters
+    ----------
+    series : TiltSeries
+        Aligned maps (c, t, y, x).
+    method : {"sirt", "cs-tv", "dip-tv", "dipm-tv"}
+    settings : settings of the method, optional
+        Defaults when left out.
+    device : {"auto", "cpu", "cuda", "mps"}
+    on_state, should_stop : callables, optional
+        See `napari_dipmtv.states.run`. Ctrl-C keeps the volume reached so far.
+
+    Raises
+    ------
+    InputError
+        For settings of another method, fewer than three usable views, or a channel without signal.
+    DeviceError
+        For a device that is not there.
+    """
+    problem, settings = prepare(series, method, settings, device)
+    result = run(_states(problem, method, settings), on_state=on_state, should_stop=should_stop)
+    return ReconResult(
+        volume=result.value,
+        method=method,
+        settings=settings,
+        device=str(problem.device),
+        losses=result.losses,
+        iterations=result.iterations,
+        seconds=result.seconds,
+        stopped=result.stopped,
+        residual=data_residual(problem, result.value),
+    )
+
+
+def reconstruct_states(
+    series: TiltSeries, method: Method = "dipm-tv", settings: MethodSettings | None = None, device: str = "auto"
+) -> Iterator[State[Volume]]:
+    """Like `reconstruct`, but give the iterator of states to whoever wants to look, draw or stop between steps."""
+    problem, settings = prepare(series, method, settings, device)
+    return _states(problem, method, settings)
+
+
+def prepare(
+    series: TiltSeries, method: Method, settings: MethodSettings | None, device: str
+) -> tuple[Problem, MethodSettings]:
+    """Check method and settings against each other and set up the problem on the device."""
+    if method not in METHODS:
+        raise InputError(expected("method", ", ".join(METHODS), repr(method), "Choose one of them"))
+    wanted = METHODS[method]
+    settings = wanted() if settings is None else settings
+    if not isinstance(settings, wanted):
+        raise InputError(
+            expected(f"settings of {method}", wanted.__name__, type(settings).__name__, "Use the method's settings")
+        )
+    return pose(series, pick_device(device)), settings
+
+
+def data_residual(problem: Problem, volume: Volume) -> float:
+    """``|P x - y| / |y|`` over the usable pixels."""
+    y = torch.from_numpy(problem.series.data).to(problem.device)
+    r = problem.valid * (problem.projector(torch.from_numpy(volume.data).to(problem.device)) - y)
+    return float(r.norm() / y.norm().clamp(min=1e-30))
+
+
+def _states(problem: Problem, method: Method, settings: Any) -> Iterator[State[Volume]]:
+    if isinstance(settings, SirtSettings):
+        return sirt(problem, settings)
+    if isinstance(settings, CsTvSettings):
+        return cs_tv(problem, settings)
+    assert isinstance(settings, DipSettings)
+    return dipm_tv(problem, settings) if method == "dipm-tv" else dip_tv(problem, settings)
