@@ -135,6 +135,9 @@ def _sentence(model: type[StageSettings], error: ValidationError) -> str:
         name = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             parts.append(f"there is no setting '{name}'; known: {', '.join(model.model_fields)}")
+        elif problem["type"] == "value_error":  # our own validators write whole sentences
+            sentence = problem["msg"].removeprefix("Value error, ")
+            parts.append(f"setting '{name}': {sentence}" if name else sentence)
         else:
             parts.append(f"setting '{name}': {problem['msg'].lower()}, got {problem['input']!r}")
     return "; ".join(parts) + "."
