@@ -1,0 +1,1 @@
+"""Files to nouns and back: spectra, maps, angles, volumes, reports, projects; read safely, written whole."""

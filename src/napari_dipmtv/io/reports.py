@@ -1,0 +1,103 @@
+"""Measures and the story of a result to CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from napari_dipmtv import __version__
+from napari_dipmtv.errors import InputError, expected
+from napari_dipmtv.io.atomic import write_bytes
+from napari_dipmtv.io.guard import plain, sha256
+
+_PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "hyperspy", "rosettasciio", "astra-toolbox", "napari")
+
+
+def provenance(
+    settings: Mapping[str, Any],
+    *,
+    tilts_deg: Sequence[float] = (),
+    inputs: Sequence[Path] = (),
+    device: str = "",
+    seconds: float | None = None,
+) -> dict[str, Any]:
+    """Tell how a result came about, in plain types for `save_report`.
+
+    Parameters
+    ----------
+    settings : mapping
+        Settings of the stages (pydantic models or plain values) by stage.
+    tilts_deg : sequence of float
+    inputs : sequence of Path
+        Files that went in; each is hashed.
+    device : str
+    seconds : float, optional
+
+    Returns
+    -------
+    dict
+        With the versions of the packages that matter (read from their metadata, nothing is imported).
+    """
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"napari-dipmtv": __version__, "python": platform.python_version(), **_versions()},
+        "device": device,
+        "seconds": seconds,
+        "settings": {stage: _dump(value) for stage, value in settings.items()},
+        "tilts_deg": plain(tilts_deg),
+        "inputs": {str(path): sha256(path) for path in _all_files(inputs)},
+    }
+
+
+def save_report(report: Mapping[str, Any], path: Path) -> Path:
+    """Write a report as JSON; numbers that are not finite become null. Raises `WriteError`."""
+    text = json.dumps(plain(report), indent=2, ensure_ascii=False, allow_nan=False)
+    return write_bytes(Path(path), text.encode())
+
+
+def save_table(rows: Sequence[Any], path: Path) -> Path:
+    """Write measures, dataclasses or mappings with the same fields, as CSV (UTF-8 with mark, for Excel).
+
+    Raises
+    ------
+    InputError
+        For rows of different fields.
+    WriteError
+        An older file stays as it was.
+    """
+    table = [asdict(row) if is_dataclass(row) and not isinstance(row, type) else dict(row) for row in rows]
+    if not table or any(row.keys() != table[0].keys() for row in table):
+        got = [list(row) for row in table] or "no rows"
+        raise InputError(expected("table", "rows with the same columns", got, "Measure again"))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return write_bytes(Path(path), text.getvalue().encode("utf-8-sig"))
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _all_files(inputs: Sequence[Path]) -> list[Path]:
+    paths = [Path(path) for path in inputs]
+    return [p for path in paths for p in (sorted(path.iterdir()) if path.is_dir() else [path]) if p.is_file()]
+
+
+def _dump(value: Any) -> Any:
+    return plain(value.model_dump(mode="json") if hasattr(value, "model_dump") else value)
