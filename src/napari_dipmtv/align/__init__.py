@@ -1,0 +1,9 @@
+"""Maps to aligned tilt series: shifts, tilt axis and dose; estimated, then applied by one interpolation."""
+
+from __future__ import annotations
+
+from napari_dipmtv.align.apply import apply, assume_aligned
+from napari_dipmtv.align.dose import dose_factors, dose_is_uneven, equalise
+from napari_dipmtv.align.matching import estimate
+
+__all__ = ["apply", "assume_aligned", "dose_factors", "dose_is_uneven", "equalise", "estimate"]

@@ -1,0 +1,79 @@
+"""Total signal per view to dose factors, and uneven maps to even ones with honest statistics."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from napari_dipmtv.data import F32, ChannelMaps
+from napari_dipmtv.errors import InputError, expected
+
+UNEVEN = 1.3  # largest over smallest factor from which equalising is worth a question
+
+
+def dose_factors(maps: ChannelMaps) -> tuple[float, ...]:
+    """Relative dose of every view: its total signal (channel sum) over the mean of all views.
+
+    Every view of an object that stays inside the field of view sees the same mass, so the totals differ only
+    by dose.
+
+    Raises
+    ------
+    InputError
+        When a view has no positive total.
+    """
+    totals = maps.data.sum(axis=0, dtype=np.float64).sum(axis=(1, 2))  # (t,)
+    for tilt, total in zip(maps.tilts_deg, totals, strict=True):
+        if not total > 0:
+            raise InputError(
+                expected(f"map at {tilt:g} deg", "some signal", f"a sum of {total:g}", "Leave this view out")
+            )
+    return tuple(float(f) for f in totals / totals.mean())
+
+
+def dose_is_uneven(factors: tuple[float, ...]) -> bool:
+    """Say whether the views differ so much in dose that equalising should be suggested."""
+    return max(factors) > UNEVEN * min(factors)
+
+
+def equalise(maps: ChannelMaps, factors: tuple[float, ...]) -> ChannelMaps:
+    """Divide every view by its dose factor.
+
+    A scaled view is no longer a Poisson count in the common unit: ``counts_per_unit`` becomes None and the
+    noise goes on as a covariance. A given covariance is divided by the squared factor; for counted maps it is
+    built from the local mean count (sigma 1.5 px, never below one count, so that empty pixels keep a finite
+    weight).
+
+    Parameters
+    ----------
+    maps : ChannelMaps
+    factors : tuple of float
+        One per view, as `dose_factors` gives them.
+    """
+    if len(factors) != len(maps.tilts_deg) or not min(factors) > 0:
+        raise InputError(
+            expected(
+                "dose factors",
+                f"{len(maps.tilts_deg)} positive numbers",
+                factors,
+                "Compute them from these maps",
+            )
+        )
+    scale = np.asarray(factors, dtype=np.float32)[:, None, None]  # (t, 1, 1)
+    covariance = maps.covariance
+    if covariance is None and maps.counts_per_unit is not None:
+        covariance = _poisson_covariance(maps, maps.counts_per_unit)
+    return maps.replace(
+        data=maps.data / scale,
+        covariance=None if covariance is None else covariance / scale**2,
+        counts_per_unit=None,
+    )
+
+
+def _poisson_covariance(maps: ChannelMaps, counts_per_unit: float) -> F32:
+    counts = gaussian_filter(maps.data, (0, 0, 1.5, 1.5)) * counts_per_unit  # (c, t, y, x)
+    variance = np.maximum(counts, 1) / counts_per_unit**2
+    channels = len(maps.channels)
+    covariance = np.zeros((channels, *maps.data.shape), np.float32)  # (c, c, t, y, x)
+    covariance[np.arange(channels), np.arange(channels)] = variance
+    return covariance
