@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "simulate": "pipeline",
+    "simulate": "phantom",
     "load": "pipeline",
     "unmix": "pipeline",
     "align": "pipeline",
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
         reconstruct,
         run_project,
         segment,
-        simulate,
         unmix,
     )
+    from napari_dipmtv.phantom import simulate
 
 __all__ = [
     "ChannelMaps",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
 from napari_dipmtv.data import TiltSeries, Volume
 from napari_dipmtv.errors import InputError, expected
@@ -55,6 +56,7 @@ def reconstruct(
     settings: MethodSettings | None = None,
     device: str = "auto",
     *,
+    resume: Mapping[str, NDArray[Any]] | None = None,
     on_state: Callable[[State[Volume]], None] | None = None,
     should_stop: Callable[[], bool] = never,
 ) -> ReconResult:
@@ -68,6 +70,8 @@ def reconstruct(
     settings : settings of the method, optional
         Defaults when left out.
     device : {"auto", "cpu", "cuda", "mps"}
+    resume : mapping, optional
+        A checkpoint of an earlier run (`State.checkpoint`) of one of the deep image priors.
     on_state, should_stop : callables, optional
         See `napari_dipmtv.states.run`. Ctrl-C keeps the volume reached so far.
 
@@ -79,7 +83,7 @@ def reconstruct(
         For a device that is not there.
     """
     problem, settings = prepare(series, method, settings, device)
-    result = run(_states(problem, method, settings), on_state=on_state, should_stop=should_stop)
+    result = run(_states(problem, method, settings, resume), on_state=on_state, should_stop=should_stop)
     return ReconResult(
         volume=result.value,
         method=method,
@@ -94,11 +98,19 @@ def reconstruct(
 
 
 def reconstruct_states(
-    series: TiltSeries, method: Method = "dipm-tv", settings: MethodSettings | None = None, device: str = "auto"
+    series: TiltSeries,
+    method: Method = "dipm-tv",
+    settings: MethodSettings | None = None,
+    device: str = "auto",
+    *,
+    resume: Mapping[str, NDArray[Any]] | None = None,
 ) -> Iterator[State[Volume]]:
-    """Like `reconstruct`, but give the iterator of states to whoever wants to look, draw or stop between steps."""
+    """Like `reconstruct`, but give the iterator of states to whoever wants to look, draw or stop between steps.
+
+    ``resume`` is a checkpoint of an earlier run (`State.checkpoint`) of one of the deep image priors.
+    """
     problem, settings = prepare(series, method, settings, device)
-    return _states(problem, method, settings)
+    return _states(problem, method, settings, resume)
 
 
 def prepare(
@@ -123,10 +135,13 @@ def data_residual(problem: Problem, volume: Volume) -> float:
     return float(r.norm() / y.norm().clamp(min=1e-30))
 
 
-def _states(problem: Problem, method: Method, settings: Any) -> Iterator[State[Volume]]:
+def _states(
+    problem: Problem, method: Method, settings: MethodSettings, resume: Mapping[str, NDArray[Any]] | None
+) -> Iterator[State[Volume]]:
+    if isinstance(settings, DipSettings):
+        return (dipm_tv if method == "dipm-tv" else dip_tv)(problem, settings, resume=resume)
+    if resume is not None:
+        raise InputError(expected("resume", "a deep image prior", method, "Start again; it takes seconds"))
     if isinstance(settings, SirtSettings):
         return sirt(problem, settings)
-    if isinstance(settings, CsTvSettings):
-        return cs_tv(problem, settings)
-    assert isinstance(settings, DipSettings)
-    return dipm_tv(problem, settings) if method == "dipm-tv" else dip_tv(problem, settings)
+    return cs_tv(problem, settings)
