@@ -31,6 +31,7 @@ _HOME = {
 if TYPE_CHECKING:
     from napari_dipmtv.data import ChannelMaps, Segmentation, TiltSeries, Volume
     from napari_dipmtv.errors import InputError
+    from napari_dipmtv.phantom import simulate
     from napari_dipmtv.pipeline import (
         align,
         export,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
         segment,
         unmix,
     )
-    from napari_dipmtv.phantom import simulate
 
 __all__ = [
     "ChannelMaps",

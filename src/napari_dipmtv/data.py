@@ -35,7 +35,9 @@ def as_float32(name: str, array: ArrayLike, ndim: int) -> F32:
 def positive(name: str, value: float, unit: str) -> float:
     """Give back a finite positive number, or raise `GeometryError`."""
     if not (np.isfinite(value) and value > 0):
-        raise GeometryError(expected(name, f"a positive number of {unit}", value, "Give the calibrated value"))
+        raise GeometryError(
+            expected(name, f"a positive number of {unit}", value, "Give the calibrated value")
+        )
     return float(value)
 
 
@@ -48,15 +50,19 @@ class EnergyAxis:
     size: int
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.start_ev) and np.isfinite(self.step_ev) and self.step_ev > 0 and self.size > 0):
+        if not (
+            np.isfinite(self.start_ev) and np.isfinite(self.step_ev) and self.step_ev > 0 and self.size > 0
+        ):
             raise InputError(
-                expected("energy axis", "finite, ascending, not empty", self, "Check the calibration of the file")
+                expected(
+                    "energy axis", "finite, ascending, not empty", self, "Check the calibration of the file"
+                )
             )
 
     @property
     def values(self) -> F64:
         """Energies of the channels in eV, shape ``(size,)``."""
-        return self.start_ev + self.step_ev * np.arange(self.size)
+        return self.start_ev + self.step_ev * np.arange(self.size, dtype=np.float64)
 
     @property
     def stop_ev(self) -> float:
@@ -96,7 +102,12 @@ class SpectrumImage:
         positive("pixel size", self.pixel_nm, "nm")
         if self.counts.shape[2] != self.energy.size:
             raise InputError(
-                expected("energy axis", f"{self.counts.shape[2]} channels", self.energy.size, "Check the axis order")
+                expected(
+                    "energy axis",
+                    f"{self.counts.shape[2]} channels",
+                    self.energy.size,
+                    "Check the axis order",
+                )
             )
 
     def replace(self, **changes: Any) -> Self:
@@ -113,7 +124,9 @@ class DualSpectrumImage:
 
     def __post_init__(self) -> None:
         low, core = self.low_loss, self.core_loss
-        if low.counts.shape[:2] != core.counts.shape[:2] or not np.isclose(low.pixel_nm, core.pixel_nm, rtol=1e-3):
+        if low.counts.shape[:2] != core.counts.shape[:2] or not np.isclose(
+            low.pixel_nm, core.pixel_nm, rtol=1e-3
+        ):
             raise GeometryError(
                 expected(
                     f"dual EELS pair at {low.tilt_deg:g} deg",
@@ -125,7 +138,12 @@ class DualSpectrumImage:
             )
         if abs(low.tilt_deg - core.tilt_deg) > 0.05:
             raise GeometryError(
-                expected("dual EELS pair", "one tilt", f"{low.tilt_deg:g} and {core.tilt_deg:g} deg", "Pair the files")
+                expected(
+                    "dual EELS pair",
+                    "one tilt",
+                    f"{low.tilt_deg:g} and {core.tilt_deg:g} deg",
+                    "Pair the files",
+                )
             )
 
     @property
@@ -206,7 +224,9 @@ class Region:
         mask = np.ascontiguousarray(self.mask, dtype=bool)
         object.__setattr__(self, "mask", mask)
         if mask.ndim != 2 or not mask.any():
-            raise InputError(expected("region", "at least one pixel of a (y, x) mask", mask.shape, "Draw it on the map"))
+            raise InputError(
+                expected("region", "at least one pixel of a (y, x) mask", mask.shape, "Draw it on the map")
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -258,7 +278,12 @@ class MapStack:
             covariance = as_float32("covariance", self.covariance, 5)
             if covariance.shape != (data.shape[0], *data.shape):
                 raise InputError(
-                    expected("covariance", (data.shape[0], *data.shape), covariance.shape, "Transform it with the data")
+                    expected(
+                        "covariance",
+                        (data.shape[0], *data.shape),
+                        covariance.shape,
+                        "Transform it with the data",
+                    )
                 )
             set_(self, "covariance", np.ascontiguousarray(covariance[:, :, order]))
         if self.counts_per_unit is not None:
@@ -292,7 +317,9 @@ class Alignment:
         shifts = np.ascontiguousarray(self.shifts_px, dtype=np.float64)
         object.__setattr__(self, "shifts_px", shifts)
         if shifts.ndim != 2 or shifts.shape[1] != 2 or not np.isfinite(shifts).all():
-            raise InputError(expected("shifts", "finite numbers of shape (t, 2)", shifts.shape, "Align again"))
+            raise InputError(
+                expected("shifts", "finite numbers of shape (t, 2)", shifts.shape, "Align again")
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -337,7 +364,11 @@ class Segmentation:
         positive("voxel size", self.voxel_nm, "nm")
         unknown = set(np.unique(labels).tolist()) - set(self.phases)
         if labels.ndim != 3 or unknown:
-            raise InputError(expected("labels", "3 axes and named values", f"{labels.shape}, unnamed {unknown}", "Name them"))
+            raise InputError(
+                expected(
+                    "labels", "3 axes and named values", f"{labels.shape}, unnamed {unknown}", "Name them"
+                )
+            )
 
     def mask(self, phase: str) -> NDArray[np.bool_]:
         """Voxels (z, y, x) of one named phase; all False where the phase does not occur."""
@@ -346,31 +377,43 @@ class Segmentation:
 
 
 def check_tilts(tilts_deg: tuple[float, ...], views: int | None = None) -> None:
-    """Raise `GeometryError` unless the angles can be the tilts of a series (finite, distinct, degrees, as many as views)."""
+    """Raise `GeometryError` unless the angles can be the tilts of a series: finite, distinct, one per view."""
     angles = np.asarray(tilts_deg, dtype=float)
     if views is not None and len(angles) != views:
         raise GeometryError(
-            expected("tilt angles", f"{views} (one per view)", len(angles), "Give one angle per image, in file order")
+            expected(
+                "tilt angles",
+                f"{views} (one per view)",
+                len(angles),
+                "Give one angle per image, in file order",
+            )
         )
     if not np.isfinite(angles).all():
-        raise GeometryError(expected("tilt angles", "finite degrees", tilts_deg, "Fill in the missing angles"))
+        raise GeometryError(
+            expected("tilt angles", "finite degrees", tilts_deg, "Fill in the missing angles")
+        )
     if np.abs(angles).max(initial=0) > 180:
         raise GeometryError(expected("tilt angles", "-180 to 180 deg", tilts_deg, "Give degrees"))
     if len(angles) > 1 and len(np.unique(angles.round(3))) < len(angles):
         raise GeometryError(
-            expected("tilt angles", "distinct angles", tilts_deg, "Correct the table; equal angles carry no depth")
+            expected(
+                "tilt angles", "distinct angles", tilts_deg, "Correct the table; equal angles carry no depth"
+            )
         )
 
 
 def _check_channels(channels: tuple[str, ...], count: int) -> None:
     if len(channels) != count or len(set(channels)) != count or not all(channels):
-        raise InputError(expected("channel names", f"{count} distinct names", tuple(channels), "Name each channel once"))
+        raise InputError(
+            expected("channel names", f"{count} distinct names", tuple(channels), "Name each channel once")
+        )
 
 
 def _usable(data: F32, valid: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
-    finite = np.isfinite(data).all(axis=0)
+    finite: NDArray[np.bool_] = np.asarray(np.isfinite(data).all(axis=0), dtype=bool)
     if valid is None:
         return None if finite.all() else finite
     if valid.shape != finite.shape:
         raise InputError(expected("valid", finite.shape, valid.shape, "Give one flag per pixel and view"))
-    return finite & np.asarray(valid, dtype=bool)
+    usable: NDArray[np.bool_] = finite & np.asarray(valid, dtype=bool)
+    return usable

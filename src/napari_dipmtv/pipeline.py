@@ -181,7 +181,10 @@ def reconstruct(
 
 
 def reconstruct_states(
-    series: TiltSeries, method: Method = "dipm-tv", settings: MethodSettings | None = None, device: str = "auto"
+    series: TiltSeries,
+    method: Method = "dipm-tv",
+    settings: MethodSettings | None = None,
+    device: str = "auto",
 ) -> Iterator[State[Volume]]:
     """Like `reconstruct`, as an iterator of states."""
     from napari_dipmtv.tomo.reconstruct import reconstruct_states as states
@@ -291,7 +294,12 @@ def _maps_of(project: Project, on_state: OnState | None) -> ChannelMaps:
     shape = series.tilts[0].low_loss.counts.shape[:2]
     regions = {name: outline.region((shape[0], shape[1])) for name, outline in project.regions.items()}
     return unmix(
-        series, regions or "auto", project.unmix, prepare=project.prepare, learn=project.references, on_state=on_state
+        series,
+        regions or "auto",
+        project.unmix,
+        prepare=project.prepare,
+        learn=project.references,
+        on_state=on_state,
     )
 
 

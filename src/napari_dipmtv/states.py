@@ -85,8 +85,8 @@ def run(
     try:
         for state in states:
             last = state
-            for name, value in state.losses.items():
-                curves.setdefault(name, []).append(float(value))
+            for name, loss in state.losses.items():
+                curves.setdefault(name, []).append(float(loss))
             if on_state is not None:
                 on_state(state)
             if should_stop():

@@ -9,9 +9,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from particles import counted, particle  # noqa: E402
+from particles import counted, particle
 
-from napari_dipmtv.data import TiltSeries, Volume  # noqa: E402
+from napari_dipmtv.data import TiltSeries, Volume
 
 
 @pytest.fixture(scope="session")

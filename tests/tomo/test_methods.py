@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +13,7 @@ from particles import TILTS, counted, error, particle
 from napari_dipmtv.data import TiltSeries, Volume
 from napari_dipmtv.errors import DeviceError, InputError
 from napari_dipmtv.settings.tomo import CsTvSettings, DipSettings, Method, SirtSettings
-from napari_dipmtv.states import run
+from napari_dipmtv.states import State, run
 from napari_dipmtv.tomo.cs_tv import cs_tv
 from napari_dipmtv.tomo.problem import pose
 from napari_dipmtv.tomo.reconstruct import reconstruct, reconstruct_states
@@ -20,7 +21,20 @@ from napari_dipmtv.tomo.sirt import sirt
 
 CPU = torch.device("cpu")
 SMALL = DipSettings(iterations=60, filters=(8, 16, 16), skips=(4, 4, 4), average=0.9)
-QUICK = {"sirt": SirtSettings(iterations=5), "cs-tv": CsTvSettings(iterations=5), "dip-tv": SMALL, "dipm-tv": SMALL}
+PUBLISHED_INPUT = SMALL.replace(network_input="random", output="square")
+QUICK = {
+    "sirt": SirtSettings(iterations=5),
+    "cs-tv": CsTvSettings(iterations=5),
+    "dip-tv": SMALL,
+    "dipm-tv": SMALL,
+}
+
+
+def at_iteration(number: int, states: Iterator[State[Volume]]) -> dict[str, np.ndarray]:
+    """The checkpoint of one iteration."""
+    state = next(state for state in states if state.iteration == number)
+    assert state.checkpoint is not None
+    return state.checkpoint()
 
 
 def test_sirt_ten_and_ten_more_are_twenty(series: TiltSeries) -> None:
@@ -40,7 +54,8 @@ def test_sirt_finds_a_noise_free_particle(truth: Volume) -> None:
 
 def test_cs_tv_beats_sirt_and_tells_when_it_is_done(series: TiltSeries, truth: Volume) -> None:
     best_sirt = min(
-        error(state.snapshot(), truth) for state in reconstruct_states(series, "sirt", SirtSettings(iterations=40))
+        error(state.snapshot(), truth)
+        for state in reconstruct_states(series, "sirt", SirtSettings(iterations=40))
     )
     result = reconstruct(series, "cs-tv")
     assert error(result.volume, truth) < 0.8 * best_sirt
@@ -77,13 +92,15 @@ def test_cs_tv_reaches_the_minimum_of_its_own_cost(series: TiltSeries, kind: str
 def test_dipm_tv_beats_cs_tv_on_a_noisy_particle() -> None:
     truth = particle(32)
     series = counted(truth, 1.0)
-    settings = DipSettings(iterations=250, filters=(8, 16, 32), skips=(4, 4, 4))
+    settings = DipSettings(iterations=150, filters=(8, 16, 32), skips=(4, 4, 4))
     dip = reconstruct(series, "dipm-tv", settings)
     assert error(dip.volume, truth) < error(reconstruct(series, "cs-tv").volume, truth)
 
 
 @pytest.mark.parametrize("method", QUICK)
-def test_volume_has_the_units_and_the_mass_of_the_maps(method: Method, series: TiltSeries, truth: Volume) -> None:
+def test_volume_has_the_units_and_the_mass_of_the_maps(
+    method: Method, series: TiltSeries, truth: Volume
+) -> None:
     settings = SirtSettings(iterations=30) if method == "sirt" else None
     settings = SMALL.replace(iterations=150) if "dip" in method else settings
     volume = reconstruct(series, method, settings).volume
@@ -121,7 +138,9 @@ def test_f01_broken_pixels_do_not_spread(method: Method, series: TiltSeries, tru
     broken = series.data.copy()
     holes = np.random.default_rng(1).random(broken.shape[1:]) < 0.05
     broken[:, holes] = np.nan
-    settings = {"sirt": SirtSettings(), "cs-tv": CsTvSettings(), "dipm-tv": SMALL.replace(iterations=150)}[method]
+    settings = {"sirt": SirtSettings(), "cs-tv": CsTvSettings(), "dipm-tv": SMALL.replace(iterations=150)}[
+        method
+    ]
     clean = error(reconstruct(series, method, settings).volume, truth)
     found = reconstruct(series.replace(data=broken), method, settings).volume
     assert np.isfinite(found.data).all()
@@ -139,7 +158,9 @@ def test_f02_a_masked_view_counts_as_left_out(method: Method, series: TiltSeries
     with_hole = reconstruct(series.replace(data=masked), method, QUICK[method]).volume.data
     expected = reconstruct(without, method, QUICK[method]).volume.data
     # CS-TV averages its misfit over all pixels, so the masked view shifts the balance by one part in nine
-    assert np.linalg.norm(with_hole - expected) < (1e-4 if method == "sirt" else 0.05) * np.linalg.norm(expected)
+    assert np.linalg.norm(with_hole - expected) < (1e-4 if method == "sirt" else 0.05) * np.linalg.norm(
+        expected
+    )
 
 
 def test_f07_one_channel_equals_one_of_two_equal_ones(series: TiltSeries) -> None:
@@ -191,9 +212,17 @@ def test_f28_an_absent_gpu_is_said_in_words(series: TiltSeries) -> None:
 
 
 def test_stopping_keeps_what_was_reached(series: TiltSeries) -> None:
-    result = reconstruct(series, "dipm-tv", SMALL, should_stop=iter([False] * 4 + [True]).__next__)
+    reached: list[int] = []
+    result = reconstruct(
+        series,
+        "dipm-tv",
+        SMALL,
+        on_state=lambda state: reached.append(state.iteration),
+        should_stop=lambda: reached[-1] == 5,
+    )
     assert result.stopped
     assert result.iterations == 5
+    assert len(result.losses["data"]) == 5
     assert result.volume.data.max() > 0
 
 
@@ -209,20 +238,26 @@ def test_ctrl_c_keeps_what_was_reached(series: TiltSeries) -> None:
 
 
 @pytest.mark.parametrize("method", ["dipm-tv", "dip-tv"])
-def test_a_resumed_run_equals_one_that_was_never_stopped(method: Method, series: TiltSeries) -> None:
-    whole = reconstruct(series, method, SMALL.replace(iterations=8)).volume.data
-    states = reconstruct_states(series, method, SMALL.replace(iterations=8))
-    for _ in range(5):
-        state = next(states)
-    assert state.checkpoint is not None
-    saved = state.checkpoint()
-    rest = run(reconstruct_states(series, method, SMALL.replace(iterations=8), resume=saved))
+@pytest.mark.parametrize("settings", [SMALL, PUBLISHED_INPUT], ids=["guided", "random"])
+def test_a_resumed_run_equals_one_that_was_never_stopped(
+    method: Method, settings: DipSettings, series: TiltSeries
+) -> None:
+    whole = reconstruct(series, method, settings.replace(iterations=8)).volume.data
+    saved = at_iteration(5, reconstruct_states(series, method, settings.replace(iterations=8)))
+    rest = run(reconstruct_states(series, method, settings.replace(iterations=8), resume=saved))
     assert rest.iterations == 8
     np.testing.assert_array_equal(rest.value.data, whole)
 
 
 def test_a_checkpoint_of_another_network_is_refused(series: TiltSeries) -> None:
-    saved = next(reconstruct_states(series, "dipm-tv", SMALL)).checkpoint()  # type: ignore[misc]
+    saved = at_iteration(1, reconstruct_states(series, "dipm-tv", SMALL))
     other = SMALL.replace(filters=(8, 16, 32))
     with pytest.raises(InputError, match="checkpoint"):
         next(reconstruct_states(series, "dipm-tv", other, resume=saved))
+
+
+def test_the_first_thing_to_see_is_a_cs_tv_volume(series: TiltSeries) -> None:
+    first = next(reconstruct_states(series, "dipm-tv", SMALL))
+    assert first.iteration == 0
+    assert "CS-TV" in first.stage
+    assert first.snapshot().data.shape == (2, 24, 24, 24)

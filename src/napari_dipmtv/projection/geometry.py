@@ -43,17 +43,21 @@ class Geometry:
         check_tilts(tilts)
         if min(volume_shape) < 1 or not tilts:
             raise GeometryError(
-                expected("geometry", "voxels and at least one tilt", (volume_shape, tilts), "Check the shapes")
+                expected(
+                    "geometry", "voxels and at least one tilt", (volume_shape, tilts), "Check the shapes"
+                )
             )
         offsets = tuple(float(o) for o in (offsets_px if offsets_px is not None else (0.0,) * len(tilts)))
         if len(offsets) != len(tilts):
-            raise GeometryError(expected("offsets", f"{len(tilts)} values", len(offsets), "Give one per view"))
+            raise GeometryError(
+                expected("offsets", f"{len(tilts)} values", len(offsets), "Give one per view")
+            )
         nz, ny, nx = volume_shape
         return cls((int(nz), int(ny), int(nx)), tilts, int(width or nx), offsets)
 
     @classmethod
     def of_series(cls, series: MapStack, thickness_px: int | None = None) -> Geometry:
-        """Geometry of an aligned series: the volume is as thick as it is wide unless ``thickness_px`` says otherwise."""
+        """Geometry of an aligned series: the volume as thick as it is wide unless ``thickness_px`` says otherwise."""
         _, _, ny, nx = series.data.shape
         return cls.of((thickness_px or nx, ny, nx), series.tilts_deg)
 

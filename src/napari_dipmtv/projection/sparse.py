@@ -43,7 +43,9 @@ class SparseProjector:
 
     T: SparseProjector
 
-    def _setup(self, geometry: Geometry, matrix: torch.Tensor, adjoint: torch.Tensor, *, transposed: bool) -> None:
+    def _setup(
+        self, geometry: Geometry, matrix: torch.Tensor, adjoint: torch.Tensor, *, transposed: bool
+    ) -> None:
         self.geometry = geometry
         self._matrix, self._adjoint = matrix, adjoint
         nz, ny, nx = geometry.volume_shape
@@ -67,11 +69,13 @@ class SparseProjector:
         """Project (c, z, y, x) to (c, t, y, x), or the adjoint the other way round; keeps gradients."""
         if tuple(x.shape[1:]) != self._in:
             raise GeometryError(
-                expected("projector input", f"(channels, {self._in})", tuple(x.shape), "Rebuild the projector")
+                expected(
+                    "projector input", f"(channels, {self._in})", tuple(x.shape), "Rebuild the projector"
+                )
             )
         channels, (rows, slices, columns) = x.shape[0], self._in
         flat = x.permute(1, 3, 0, 2).reshape(rows * columns, channels * slices)
-        out: torch.Tensor = _Multiply.apply(flat, self._matrix, self._adjoint)
+        out: torch.Tensor = _Multiply.apply(flat, self._matrix, self._adjoint)  # type: ignore[no-untyped-call]
         return out.reshape(self._out[0], self._out[2], channels, slices).permute(2, 0, 3, 1)
 
 

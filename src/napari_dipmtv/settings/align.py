@@ -1,4 +1,4 @@
-"""The knobs of the alignment: how shifts, tilt-axis angle and dose differences of a series are found and removed."""
+"""The knobs of the alignment: how shifts, tilt axis and dose differences are found and removed."""
 
 from __future__ import annotations
 

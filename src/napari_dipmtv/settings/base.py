@@ -16,7 +16,9 @@ from napari_dipmtv.errors import InputError
 class StageSettings(BaseModel):
     """Frozen settings of one stage; unknown names are refused; a JSON round trip gives the same object."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=False
+    )
 
     def replace(self, **changes: Any) -> Self:
         """Give a validated copy with some fields changed.

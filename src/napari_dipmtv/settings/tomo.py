@@ -37,7 +37,7 @@ class CsTvSettings(StageSettings):
         le=100000,
     )
     tv_strength: float = knob(
-        0.18,
+        0.12,
         "TV strength",
         "Weight of the total variation against the data. It has no unit and keeps its meaning at any size and dose. "
         "More gives flatter, rounder phases and hides small voids; less leaves noise and streaks.",
@@ -73,10 +73,10 @@ class DipSettings(StageSettings):
     """
 
     iterations: int = knob(
-        400,
+        300,
         "Iterations",
-        "Fitting steps. The running average falls for some hundred steps and then hardly changes; "
-        "Stop keeps what was reached at any time.",
+        "Fitting steps. The error falls fast for 100 steps, slowly for some hundred more, and creeps up when the network "
+        "begins to follow the noise. Stop keeps what was reached at any time.",
         ge=1,
         le=100000,
     )
@@ -117,7 +117,7 @@ class DipSettings(StageSettings):
         advanced=True,
     )
     learning_rate: float = knob(
-        5e-3,
+        1e-2,
         "Learning rate",
         "Step of the AdamW optimiser. Larger is faster until the loss jumps.",
         gt=0,
@@ -133,7 +133,7 @@ class DipSettings(StageSettings):
         advanced=True,
     )
     filters: tuple[int, ...] = knob(
-        (16, 32, 64, 64),
+        (8, 16, 32, 64),
         "Filters",
         "Feature channels at each level of the network, finest first. More is slower, needs more memory and copies "
         "more noise.",
@@ -145,24 +145,37 @@ class DipSettings(StageSettings):
         "Feature channels that each level passes straight to the decoder; as many numbers as filters.",
         advanced=True,
     )
+    output: Literal["softplus", "square"] = knob(
+        "softplus",
+        "Output",
+        "What keeps the volume from going below zero. Softplus learns faster; the square is the published choice.",
+        advanced=True,
+    )
+    network_input: Literal["cs-tv", "random"] = knob(
+        "cs-tv",
+        "Network input",
+        "What the network looks at. A quick CS-TV volume halves the number of steps needed and is shown at once; random "
+        "numbers, as published, owe nothing to another method.",
+        advanced=True,
+    )
     input_channels: int = knob(
         16,
-        "Input channels",
-        "Channels of the fixed random input of the network.",
+        "Random input channels",
+        "Channels of the random input.",
         ge=1,
         le=256,
         advanced=True,
     )
     input_scale: float = knob(
         0.1,
-        "Input scale",
-        "The input is uniform between 0 and this value.",
+        "Random input scale",
+        "The random input is uniform between 0 and this value.",
         gt=0,
         le=10,
         advanced=True,
     )
     input_noise: float = knob(
-        0.05,
+        0.1,
         "Input noise",
         "Standard deviation of fresh noise added to the input in every step; keeps the network from memorising.",
         ge=0,

@@ -15,7 +15,9 @@ from napari_dipmtv.tomo.problem import Problem
 from napari_dipmtv.tomo.total_variation import gradient, gradient_adjoint, project_dual, total_variation
 
 
-def cs_tv(problem: Problem, settings: CsTvSettings, *, start: Volume | None = None) -> Iterator[State[Volume]]:
+def cs_tv(
+    problem: Problem, settings: CsTvSettings, *, start: Volume | None = None
+) -> Iterator[State[Volume]]:
     """Minimise ``D(P x, y) + strength * TV(x) / mass`` over ``x >= 0``.
 
     ``D`` is the data misfit per point without unit, ``mass`` the sum of the volume known from the data, so that the

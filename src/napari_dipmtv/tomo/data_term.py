@@ -46,9 +46,11 @@ class Poisson(DataMisfit):
 
     def loss(self, p: torch.Tensor) -> torch.Tensor:
         m = (self.gain * p).clamp(min=self.floor)
-        saturated = torch.special.xlogy(self.counts, self.counts) - self.counts  # what a perfect fit would give
+        # what a perfect fit would give
+        saturated = torch.special.xlogy(self.counts, self.counts) - self.counts
         deviance = saturated + m - self.counts * m.log()
-        return self.weight * (self.valid * deviance).mean()
+        mean: torch.Tensor = (self.valid * deviance).mean()
+        return self.weight * mean
 
     def prox(self, u: torch.Tensor, step: float) -> torch.Tensor:
         # root of p^2 - (u - w g) p - w n = 0 with w = step * weight / size; u where the pixel is masked
@@ -70,7 +72,8 @@ class Gaussian(DataMisfit):
 
     def loss(self, p: torch.Tensor) -> torch.Tensor:
         r = p - self.target
-        return 0.5 * self.weight * (torch.einsum("ctyx,cdtyx->dtyx", r, self.precision) * r).mean()
+        chi: torch.Tensor = torch.einsum("ctyx,cdtyx,dtyx->tyx", r, self.precision, r)
+        return 0.5 * self.weight * chi.sum() / r.numel()
 
     def prox(self, u: torch.Tensor, step: float) -> torch.Tensor:
         # p = y + C (C + w)^-1 (u - y) with w = step * weight / size
@@ -110,7 +113,13 @@ def data_misfit(problem: Problem, kind: str) -> DataMisfit:
     """
     series = problem.series
     if kind == "auto":
-        kind = "poisson" if series.counts_per_unit else "covariance" if series.covariance is not None else "least-squares"
+        kind = (
+            "poisson"
+            if series.counts_per_unit
+            else "covariance"
+            if series.covariance is not None
+            else "least-squares"
+        )
     unit = problem.unit[:, None, None, None]
     target = torch.from_numpy(series.data).to(problem.device) / unit
     if kind == "poisson":
@@ -125,7 +134,12 @@ def data_misfit(problem: Problem, kind: str) -> DataMisfit:
 def _poisson(series: TiltSeries, target: torch.Tensor, unit: torch.Tensor, valid: torch.Tensor) -> Poisson:
     if series.counts_per_unit is None:
         raise InputError(
-            expected("Poisson data term", "maps in counts", "maps without counts_per_unit", "Choose another data term")
+            expected(
+                "Poisson data term",
+                "maps in counts",
+                "maps without counts_per_unit",
+                "Choose another data term",
+            )
         )
     gain = unit * series.counts_per_unit
     counts = (target * gain).clamp(min=0)
@@ -136,7 +150,9 @@ def _poisson(series: TiltSeries, target: torch.Tensor, unit: torch.Tensor, valid
 def _weighted(series: TiltSeries, target: torch.Tensor, unit: torch.Tensor, valid: torch.Tensor) -> Gaussian:
     if series.covariance is None:
         raise InputError(
-            expected("covariance data term", "maps with a covariance", "maps without", "Choose another data term")
+            expected(
+                "covariance data term", "maps with a covariance", "maps without", "Choose another data term"
+            )
         )
     scale = (unit[:, None] * unit[None, :])[..., None, None, None]
     covariance = torch.from_numpy(series.covariance).to(target.device) / scale
@@ -156,5 +172,7 @@ def _least_squares(target: torch.Tensor, valid: torch.Tensor) -> Gaussian:
     """Without statistics: one variance for all pixels, 1 % of the signal's mean square, i.e. 10 % noise."""
     power = float((target.square() * valid).mean())
     variance = 0.01 * max(power, 1e-12)
-    eye = torch.eye(target.shape[0], device=target.device)[..., None, None, None].expand(-1, -1, *target.shape[1:])
+    eye = torch.eye(target.shape[0], device=target.device)[..., None, None, None].expand(
+        -1, -1, *target.shape[1:]
+    )
     return Gaussian(target, eye * valid[0] / variance, eye * variance, valid, weight=0.1)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from napari_dipmtv.data import TiltSeries, Volume
 from napari_dipmtv.errors import InputError, expected
-from napari_dipmtv.settings.tomo import DipSettings
+from napari_dipmtv.settings.tomo import CsTvSettings, DipSettings
 from napari_dipmtv.states import State
+from napari_dipmtv.tomo.cs_tv import cs_tv
 from napari_dipmtv.tomo.data_term import data_misfit
 from napari_dipmtv.tomo.network import DipNetwork
 from napari_dipmtv.tomo.problem import Problem, pose
@@ -36,20 +38,21 @@ def dipm_tv(
     Yields
     ------
     State of Volume
-        Losses "data" and "tv" (relative, ``TV / mass``) of the step.
+        Losses "data" and "tv" (relative, ``TV / mass``) of the step. With the CS-TV input, the states of its making
+        come first, as iteration 0.
     """
-    return _fit([DipFit(problem, settings)], settings, "DIPm-TV", resume)
+    return _fit(problem, [problem], settings, "DIPm-TV", resume)
 
 
 def dip_tv(
     problem: Problem, settings: DipSettings, *, resume: Mapping[str, np.ndarray] | None = None
 ) -> Iterator[State[Volume]]:
     """Fit a network of its own to each channel, side by side; the channels know nothing of each other."""
-    fits = [
-        DipFit(pose(one_channel(problem.series, c), problem.device, problem.projector), settings)
+    alone = [
+        pose(one_channel(problem.series, c), problem.device, problem.projector)
         for c in range(problem.shape[0])
     ]
-    return _fit(fits, settings, "DIP-TV", resume)
+    return _fit(problem, alone, settings, "DIP-TV", resume)
 
 
 def one_channel(series: TiltSeries, channel: int) -> TiltSeries:
@@ -60,19 +63,33 @@ def one_channel(series: TiltSeries, channel: int) -> TiltSeries:
 
 
 def _fit(
-    fits: Sequence[DipFit], settings: DipSettings, stage: str, resume: Mapping[str, np.ndarray] | None
+    problem: Problem,
+    parts: Sequence[Problem],
+    settings: DipSettings,
+    stage: str,
+    resume: Mapping[str, np.ndarray] | None,
 ) -> Iterator[State[Volume]]:
-    done = 0
-    if resume is not None:
-        done = _restore(fits, resume)
+    """Fit each part (all channels, or one of them) with its network, one step each in turn."""
+    guide = torch.zeros(0)
+    if resume is None and settings.network_input == "cs-tv":
+        for state in cs_tv(problem, _guide_settings(settings, joint=len(parts) == 1)):
+            yield replace(
+                state, iteration=0, total=settings.iterations, losses={}, stage=f"{stage}, CS-TV input"
+            )
+        guide = torch.from_numpy(state.snapshot().data).to(problem.device) / problem.unit[:, None, None, None]
+    own = [guide[c : c + 1] for c in range(len(parts))] if len(parts) > 1 else [guide]
+    fits = [DipFit(part, settings, seen) for part, seen in zip(parts, own, strict=True)]
+    done = 0 if resume is None else _restore(fits, resume)
 
     def volume() -> Volume:
-        parts = [fit.volume() for fit in fits]
-        data = np.concatenate([part.data for part in parts])
-        return parts[0].replace(data=data, channels=tuple(name for part in parts for name in part.channels))
+        volumes = [fit.volume() for fit in fits]
+        data = np.concatenate([one.data for one in volumes])
+        return volumes[0].replace(data=data, channels=problem.series.channels)
 
     def checkpoint(iteration: int) -> dict[str, np.ndarray]:
-        saved = {f"{i}/{name}": value for i, fit in enumerate(fits) for name, value in fit.checkpoint().items()}
+        saved = {
+            f"{i}/{name}": value for i, fit in enumerate(fits) for name, value in fit.checkpoint().items()
+        }
         return {"iteration": np.array(iteration), **saved}
 
     for iteration in range(done + 1, settings.iterations + 1):
@@ -81,18 +98,34 @@ def _fit(
         yield State(iteration, settings.iterations, losses, volume, lambda n=iteration: checkpoint(n), stage)  # type: ignore[misc]
 
 
+def _guide_settings(settings: DipSettings, *, joint: bool) -> CsTvSettings:
+    term = "auto" if settings.data_term == "l1" else settings.data_term
+    kind = "vectorial" if joint else "per-channel"
+    return CsTvSettings(iterations=150, tv_strength=0.1, tv=kind, data_term=term, tolerance=5e-4)
+
+
 class DipFit:
     """One network on its way to fit one problem: everything that changes from step to step."""
 
-    def __init__(self, problem: Problem, settings: DipSettings) -> None:
+    def __init__(self, problem: Problem, settings: DipSettings, guide: torch.Tensor) -> None:
         self.problem, self.settings = problem, settings
         self.misfit = data_misfit(problem, settings.data_term)
-        self.random = torch.Generator().manual_seed(settings.seed)  # on the CPU: one seed, one input, any device
+        self.random = torch.Generator().manual_seed(
+            settings.seed
+        )  # on the CPU: one seed, one input, any device
+        guided = settings.network_input == "cs-tv"
+        self.inputs = problem.shape[0] if guided else settings.input_channels
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            network = DipNetwork(settings.input_channels, problem.shape[0], settings.filters, settings.skips)
+            network = DipNetwork(
+                self.inputs, problem.shape[0], settings.filters, settings.skips, output=settings.output
+            )
         self.network = network.to(problem.device)
-        self.input = settings.input_scale * self._draw(torch.rand)
+        shape = (1, self.inputs, *problem.shape[1:])
+        if guided:  # empty when a checkpoint brings its own
+            self.input = guide[None] if guide.numel() else torch.zeros(shape, device=problem.device)
+        else:
+            self.input = settings.input_scale * torch.rand(shape, generator=self.random).to(problem.device)
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -104,7 +137,9 @@ class DipFit:
         """Take one optimiser step; returns the losses before it."""
         s = self.settings
         self.optimiser.zero_grad(set_to_none=True)
-        z = self.input + s.input_noise * self._draw(torch.randn) if s.input_noise else self.input
+        z = self.input
+        if s.input_noise:
+            z = z + s.input_noise * torch.randn(z.shape, generator=self.random).to(z.device)
         with torch.autocast(self.problem.device.type, dtype=torch.bfloat16, enabled=self.half):
             x = self.network(z)[0]
         x = x.float()
@@ -127,16 +162,22 @@ class DipFit:
             saved |= {f"optimiser/{index}/{name}": _host(value) for name, value in moments.items()}
         saved["random"] = self.random.get_state().numpy().copy()
         saved["average"], saved["weight"] = _host(self.average), np.array(self.weight)
+        saved["input"] = _host(self.input)
         return saved
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
         """Go back to a checkpoint; raises `InputError` when it belongs to another network or size."""
-        weights = {name: value for name, value in _under(saved, "network").items()}
+        weights = _under(saved, "network")
         own = {name: tuple(value.shape) for name, value in self.network.state_dict().items()}
         given = {name: value.shape for name, value in weights.items()}
         if own != given or saved["average"].shape != tuple(self.average.shape):
             raise InputError(
-                expected("checkpoint", "the same network, size and channels", "others", "Use the settings of the first run")
+                expected(
+                    "checkpoint",
+                    "the same network, size and channels",
+                    "others",
+                    "Use the settings of the first run",
+                )
             )
         self.network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
         state = self.optimiser.state_dict()
@@ -146,11 +187,8 @@ class DipFit:
         self.optimiser.load_state_dict(state)
         self.random.set_state(torch.from_numpy(saved["random"]))
         self.average = torch.from_numpy(saved["average"]).to(self.problem.device)
+        self.input = torch.from_numpy(saved["input"]).to(self.problem.device)
         self.weight = float(saved["weight"])
-
-    def _draw(self, kind: type[torch.Tensor] | object) -> torch.Tensor:
-        shape = (1, self.settings.input_channels, *self.problem.shape[1:])
-        return kind(shape, generator=self.random).to(self.problem.device)  # type: ignore[operator, no-any-return]
 
 
 def use_bfloat16(precision: str, device: torch.device) -> bool:
@@ -158,7 +196,7 @@ def use_bfloat16(precision: str, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -10,12 +12,12 @@ SLOPE = 0.01  # of every LeakyReLU
 
 
 class DipNetwork(nn.Module):
-    """3-D U-Net with strided encoder, thin skips and one output per channel; the output is squared, hence >= 0.
+    """3-D U-Net with strided encoder, thin skips and one non-negative output per channel.
 
     The published DIPm-TV architecture (arXiv 2606.10893): encoder block = 3³ convolution of stride 2, 3³ convolution;
     skip = 1³ convolution of the block's *input*; decoder = trilinear resize, concatenation, batch norm, 3³ and 1³
-    convolution; head = 3³ convolution to ``head`` features, 3³ convolution to the channels. Each convolution is followed
-    by batch norm and LeakyReLU; padding reflects, except that stride-2 convolutions pad with zeros.
+    convolution; head = 3³ convolution to ``head`` features, 3³ convolution to the channels. Batch norm and LeakyReLU
+    follow each convolution; padding reflects, except that stride-2 convolutions pad with zeros.
 
     Parameters
     ----------
@@ -25,17 +27,31 @@ class DipNetwork(nn.Module):
         Features at each level (finest first) and of the skips; a skip of 0 leaves it out.
     head : int
         Features before the last convolution.
+    output : {"softplus", "square"}
+        ``log(1 + exp(a - 1))``, or the published ``LeakyReLU(a)^2``, whose gradient vanishes where the volume does.
     """
 
     def __init__(
-        self, inputs: int, channels: int, filters: tuple[int, ...], skips: tuple[int, ...], head: int = 16
+        self,
+        inputs: int,
+        channels: int,
+        filters: tuple[int, ...],
+        skips: tuple[int, ...],
+        *,
+        head: int = 16,
+        output: Literal["softplus", "square"] = "square",
     ) -> None:
         super().__init__()
+        self.output = output
         above = (inputs, *filters[:-1])  # channels of each block's input
         self.encoders = nn.ModuleList(_encoder(a, f) for a, f in zip(above, filters, strict=True))
-        self.skips = nn.ModuleList(_conv(a, s, 1) if s else nn.Identity() for a, s in zip(above, skips, strict=True))
+        self.skips = nn.ModuleList(
+            _conv(a, s, 1) if s else nn.Identity() for a, s in zip(above, skips, strict=True)
+        )
         below = (*filters[1:], filters[-1])  # channels that come up from the level below
-        self.decoders = nn.ModuleList(_decoder(b, s, f) for b, s, f in zip(below, skips, filters, strict=True))
+        self.decoders = nn.ModuleList(
+            _decoder(b, s, f) for b, s, f in zip(below, skips, filters, strict=True)
+        )
         self.widths = skips
         self.head = nn.Sequential(
             _conv(filters[0], head, 3), nn.Conv3d(head, channels, 3, padding=1, padding_mode="reflect")
@@ -50,11 +66,12 @@ class DipNetwork(nn.Module):
         for decoder, (side, size) in zip(reversed(self.decoders), reversed(kept), strict=True):
             z = F.interpolate(z, size=size, mode="trilinear", align_corners=False)
             z = decoder(z if side is None else torch.cat([z, side], dim=1))
-        return F.leaky_relu(self.head(z), SLOPE).square()
+        a = self.head(z).float()
+        return F.softplus(a - 1) if self.output == "softplus" else F.leaky_relu(a, SLOPE).square()
 
 
 def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Sequential:
-    mode = "zeros" if stride > 1 or size == 1 else "reflect"
+    mode: Literal["zeros", "reflect"] = "zeros" if stride > 1 or size == 1 else "reflect"
     conv = nn.Conv3d(inputs, outputs, size, stride, padding=size // 2, padding_mode=mode)
     return nn.Sequential(conv, nn.BatchNorm3d(outputs), nn.LeakyReLU(SLOPE))
 
@@ -64,4 +81,6 @@ def _encoder(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def _decoder(below: int, skip: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.BatchNorm3d(below + skip), _conv(below + skip, outputs, 3), _conv(outputs, outputs, 1))
+    return nn.Sequential(
+        nn.BatchNorm3d(below + skip), _conv(below + skip, outputs, 3), _conv(outputs, outputs, 1)
+    )

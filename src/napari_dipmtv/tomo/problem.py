@@ -23,7 +23,9 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():
         raise DeviceError(
-            expected("device", "a CUDA GPU and a CUDA build of torch", "none", "Choose cpu, or install CUDA torch")
+            expected(
+                "device", "a CUDA GPU and a CUDA build of torch", "none", "Choose cpu, or install CUDA torch"
+            )
         )
     if name == "mps" and not torch.backends.mps.is_available():
         raise DeviceError(expected("device", "an Apple GPU", "none", "Choose cpu"))
@@ -88,7 +90,9 @@ def pose(series: TiltSeries, device: torch.device, projector: Projector | None =
     """
     used = len(series.tilts_deg) if series.valid is None else int(series.valid.any(axis=(1, 2)).sum())
     if used < 3:
-        raise InputError(expected("tilt series", "at least 3 usable views", used, "Add views; depth needs tilts"))
+        raise InputError(
+            expected("tilt series", "at least 3 usable views", used, "Add views; depth needs tilts")
+        )
     for channel, total in zip(series.channels, series.data.sum(axis=(1, 2, 3)), strict=True):
         if not total > 0:
             raise InputError(

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from napari_dipmtv.data import TiltSeries, Volume
 from napari_dipmtv.errors import InputError, expected
-from napari_dipmtv.settings.tomo import METHODS, CsTvSettings, DipSettings, Method, MethodSettings, SirtSettings
+from napari_dipmtv.settings.tomo import (
+    METHODS,
+    DipSettings,
+    Method,
+    MethodSettings,
+    SirtSettings,
+)
 from napari_dipmtv.states import State, never, run
 from napari_dipmtv.tomo.cs_tv import cs_tv
 from napari_dipmtv.tomo.dip_tv import dip_tv, dipm_tv
@@ -123,7 +129,9 @@ def prepare(
     settings = wanted() if settings is None else settings
     if not isinstance(settings, wanted):
         raise InputError(
-            expected(f"settings of {method}", wanted.__name__, type(settings).__name__, "Use the method's settings")
+            expected(
+                f"settings of {method}", wanted.__name__, type(settings).__name__, "Use the method's settings"
+            )
         )
     return pose(series, pick_device(device)), settings
 

@@ -52,7 +52,7 @@ def total_variation(x: torch.Tensor, kind: TvKind, epsilon: float = 1e-6) -> tor
 
 
 def project_dual(p: torch.Tensor, radius: float, kind: TvKind) -> torch.Tensor:
-    """Project dual fields (3, c, z, y, x) in place onto the ball of the TV norm ("channel-sum" has its own operator)."""
+    """Project dual fields (3, c, z, y, x) in place onto the ball of the dual of the TV norm."""
     axes = (0, 1) if kind == "vectorial" else (0,)
     norm = p.square().sum(dim=axes, keepdim=True).sqrt_().div_(radius).clamp_(min=1)
     return p.div_(norm)

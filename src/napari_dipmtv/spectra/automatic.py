@@ -1,0 +1,75 @@
+"""Spectra alone become L references: the way M edges differ, taken to the purest pixels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from napari_dipmtv.data import ReferenceSpectrum, SpectrumSeries
+from napari_dipmtv.errors import InputError, expected
+from napari_dipmtv.settings.spectra import ReferenceSettings
+from napari_dipmtv.spectra.edge_plane import edge_plane
+from napari_dipmtv.spectra.l_references import common_energy, taught
+from napari_dipmtv.spectra.references import LReferences
+
+_STANDS_OUT = 1.5  # variance of the direction of difference over that of noise
+
+
+def auto_l_references(
+    series: SpectrumSeries,
+    settings: ReferenceSettings | None = None,
+    names: tuple[str, str] = ("FeO", "Fe3O4"),
+) -> LReferences:
+    """Find two L references without regions.
+
+    The low-loss edges of all pixels lie in a plane (`edge_plane`). The mean edge plus and minus the direction
+    of difference span the plane of the two phases; the core loss of all pixels is regressed on their maps,
+    and purification moves both to the purest pixels. The one with more intensity at the low-energy side of
+    Fe-L3 is the reduced phase and gets the first name.
+
+    Raises
+    ------
+    InputError
+        When no second edge shape stands out of the noise, or the purification is not ``extreme``.
+    """
+    settings = ReferenceSettings() if settings is None else settings
+    if settings.purify != "extreme":
+        raise InputError(
+            expected(
+                "purification of automatic references", "extreme", settings.purify, "Draw regions instead"
+            )
+        )
+    common_energy(series)
+    plane = edge_plane(series, settings, 2)
+    if plane.strength < _STANDS_OUT:
+        raise InputError(
+            expected(
+                "low-loss spectra",
+                f"two edge shapes that stand out of the noise by {_STANDS_OUT}",
+                f"{plane.strength:.2f}",
+                "Draw regions, bin pixels, or use more tilts",
+            )
+        )
+
+    def learnt(sign: float, purification: ReferenceSettings) -> LReferences:
+        low = plane.references(names, np.array([[1.0, sign], [1.0, -sign]]), ("found automatically",) * 2)
+        return taught(series, low, purification, keep_purer=False)
+
+    first, second = learnt(1.0, settings.replace(purify="none")).spectra
+    reduced_first = _centroid(first, settings.core_edge_ev) <= _centroid(second, settings.core_edge_ev)
+    found = learnt(1.0 if reduced_first else -1.0, settings)
+    said = (
+        f"{names[0]} and {names[1]} found automatically in the purest {settings.extreme_share:.0%} of the "
+        "Fe signal at each end: taken as pure, although a beam through a shell may cross both phases "
+        f"everywhere; positivity alone would allow to take another {found.ambiguity[0]:.0%} and "
+        f"{found.ambiguity[1]:.0%} off."
+    )
+    return replace(found, raw=(), taken_off=(), notes=(said,))
+
+
+def _centroid(reference: ReferenceSpectrum, edge_ev: float) -> float:
+    """Mean energy of L3, the first 10 eV of the edge."""
+    window = reference.energy.window(edge_ev, edge_ev + 10.0)
+    weight = np.maximum(reference.intensity[window], 0.0)
+    return float((weight * reference.energy.values[window]).sum() / max(float(weight.sum()), 1e-12))

@@ -1,0 +1,85 @@
+"""Low-loss spectra become their plural scattering, and the share of electrons left in the zero-loss peak."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.fft import irfft, next_fast_len, rfft
+
+from napari_dipmtv.data import F64, SpectrumImage, SpectrumSeries
+from napari_dipmtv.errors import InputError, expected
+
+HALF_WIDTH_EV = (
+    4.0  # of the zero-loss peak: many times its FWHM of about 1 eV, below any band-gap loss of note
+)
+
+
+def plural_scattering(low_loss: SpectrumImage, stop: int) -> F64:
+    """Count what electrons that scattered more than once add to each channel, (y, x, stop).
+
+    Fourier-log deconvolution with the zero-loss peak as a line: ``SSD = I0 F⁻¹ ln(1 + F(D) / I0)``, and ``D -
+    SSD`` is plural. Without division by a measured peak it lifts no noise. It is meant to stand beside the
+    references in the fit, as a known part, so that the counts stay counts. Without it the double plasmon (46
+    eV, growing with the square of the thickness) lies under the M edge and mixes the maps. For less than one
+    scattering event per electron.
+
+    Parameters
+    ----------
+    low_loss : SpectrumImage
+        Prepared, zero-loss peak at 0 eV.
+    stop : int
+        Channels up to here are wanted; those above have no influence on them.
+
+    Raises
+    ------
+    InputError
+        When the zero-loss peak is not on the axis.
+
+    References
+    ----------
+    Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope (2011), section 4.1.
+    """
+    axis = low_loss.energy
+    zero = _zero_loss_window(low_loss)
+    origin = round(-axis.start_ev / axis.step_ev)
+    i0 = zero_loss_counts(low_loss)[..., None].astype(np.float32)
+    d = low_loss.counts[..., origin:stop].copy()
+    d[..., : zero.stop - origin] = 0.0
+    size = next_fast_len(2 * d.shape[-1], real=True)  # padded: nothing wraps around
+    once = irfft(np.log1p(rfft(d / np.where(i0 > 0, i0, np.nan), size, axis=-1)), size, axis=-1) * i0
+    plural = np.zeros((*d.shape[:2], stop))
+    plural[..., origin:] = d - once[..., : d.shape[-1]]
+    plural[..., : zero.stop] = 0.0
+    return plural
+
+
+def zero_loss_counts(low_loss: SpectrumImage) -> F64:
+    """Electrons within the zero-loss peak, (y, x)."""
+    return np.asarray(low_loss.counts[..., _zero_loss_window(low_loss)].sum(axis=2, dtype=np.float64))
+
+
+def brightest_zero_loss(series: SpectrumSeries) -> float:
+    """Zero-loss electrons where nothing scatters: the median of the brightest hundredth of all pixels."""
+    counts = np.concatenate([zero_loss_counts(pair.low_loss).ravel() for pair in series.tilts])
+    counts = np.sort(counts[np.isfinite(counts)])
+    bright = float(np.median(counts[-max(counts.size // 100, 1) :])) if counts.size else 0.0
+    if bright <= 0:
+        raise InputError(
+            expected(
+                "zero-loss peak", "electrons in it", bright, "Switch the correction of plural scattering off"
+            )
+        )
+    return bright
+
+
+def _zero_loss_window(low_loss: SpectrumImage) -> slice:
+    axis = low_loss.energy
+    if not axis.start_ev <= -0.5 * HALF_WIDTH_EV < HALF_WIDTH_EV <= axis.stop_ev:
+        raise InputError(
+            expected(
+                "zero-loss peak",
+                f"{-0.5 * HALF_WIDTH_EV:g} to {HALF_WIDTH_EV:g} eV on the low-loss axis",
+                f"{axis.start_ev:g} to {axis.stop_ev:g} eV",
+                "Switch the correction of plural scattering off",
+            )
+        )
+    return axis.window(-HALF_WIDTH_EV, HALF_WIDTH_EV)

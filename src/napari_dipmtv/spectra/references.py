@@ -1,0 +1,119 @@
+"""Reference spectra with everything a fit needs: the window, the background basis, and what was assumed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dipmtv.data import F64, EnergyAxis, ReferenceSpectrum, SpectrumImage
+from napari_dipmtv.errors import InputError, expected
+from napari_dipmtv.spectra.background import power_law_basis
+
+WORST_CONDITION = 1e8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class References:
+    """What a pixel is split into: power laws of fixed exponent and reference spectra on one energy axis.
+
+    Attributes
+    ----------
+    spectra : tuple of ReferenceSpectrum
+        Equal Fe content; names become the channels of the maps.
+    window_ev : tuple of float
+        Energies that are fitted.
+    exponents : tuple of float
+        Exponents of the background power laws.
+    condition : float
+        Condition number of what decided on the split; large means that noise decides.
+    notes : tuple of str
+        Plain sentences: what was done and assumed.
+    """
+
+    spectra: tuple[ReferenceSpectrum, ...]
+    window_ev: tuple[float, float]
+    exponents: tuple[float, ...]
+    condition: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the references."""
+        return tuple(spectrum.name for spectrum in self.spectra)
+
+    @property
+    def energy(self) -> EnergyAxis:
+        """The axis of the references."""
+        return self.spectra[0].energy
+
+    def basis(self, energy: EnergyAxis) -> tuple[slice, F64, NDArray[np.bool_]]:
+        """Give the fit window on an axis, the basis (k, e) and which components are references (k,)."""
+        window = energy.window(*self.window_ev)
+        e = energy.values[window]
+        inside = [np.interp(e, s.energy.values, s.intensity, left=0.0, right=0.0) for s in self.spectra]
+        basis = np.vstack([power_law_basis(e, self.exponents), inside])
+        return window, basis, np.arange(len(basis)) >= len(self.exponents)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LReferences(References):
+    """References of the core loss (Fe-L), normalised to one count in the post-edge continuum.
+
+    Attributes
+    ----------
+    raw : tuple of ReferenceSpectrum
+        The same before purification.
+    taken_off : tuple of float
+        Share of Fe atoms of the other reference that purification removed from each.
+    ambiguity : tuple of float
+        Largest further share that would leave no negative intensity: what spectra alone cannot decide.
+    """
+
+    raw: tuple[ReferenceSpectrum, ...] = ()
+    taken_off: tuple[float, ...] = ()
+    ambiguity: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MReferences(References):
+    """References of the low loss (Fe-M), scaled so that their mean edge has one count in the window.
+
+    A map made with them counts the electrons of the M edge; ``condition`` is that of the abundances they were
+    learnt from.
+    """
+
+
+def condition_number(spectra: F64) -> float:
+    """Give the condition number of spectra (k, e) after each is brought to length 1.
+
+    Raises
+    ------
+    InputError
+        When a spectrum is zero, or two are so alike that the split would be garbage (above 1e8).
+    """
+    length = np.linalg.norm(spectra, axis=1)
+    if not (np.isfinite(length).all() and (length > 0).all()):
+        raise InputError(
+            expected(
+                "reference spectra", "signal in each", f"norms {length}", "Pick another region or edge window"
+            )
+        )
+    values = np.linalg.svd(spectra / length[:, None], compute_uv=False)
+    condition = float(values[0] / max(values[-1], 1e-300))
+    if condition > WORST_CONDITION:
+        raise InputError(
+            expected(
+                "reference spectra",
+                f"different shapes (condition number below {WORST_CONDITION:.0e})",
+                f"condition number {condition:.1e}",
+                "Pick regions of different phases",
+            )
+        )
+    return condition
+
+
+def total_counts(images: list[SpectrumImage]) -> F64:
+    """Sum all usable pixels of all tilts to one spectrum (e,)."""
+    return np.asarray(np.sum([np.nansum(i.counts, axis=(0, 1), dtype=np.float64) for i in images], axis=0))
