@@ -61,7 +61,9 @@ def test_f27_ellipse_against_its_analytical_projection(n: int) -> None:
     u = (x - x0) * np.cos(phi) + (z - z0) * np.sin(phi)
     v = -(x - x0) * np.sin(phi) + (z - z0) * np.cos(phi)
     image = ((u / a) ** 2 + (v / b) ** 2 <= 1).reshape(n, sub, n, sub).mean((1, 3)).astype(np.float32)
-    found = SparseProjector(Geometry.of((n, 1, n), tilts))(torch.from_numpy(image[None, :, None]))[0, :, 0].numpy()
+    found = SparseProjector(Geometry.of((n, 1, n), tilts))(torch.from_numpy(image[None, :, None]))[
+        0, :, 0
+    ].numpy()
     bins = (np.arange(n * fine) + 0.5) / fine - n / 2
     wanted = []
     for tilt in np.deg2rad(tilts):
@@ -70,7 +72,9 @@ def test_f27_ellipse_against_its_analytical_projection(n: int) -> None:
         chord = 2 * a * b / r2 * np.sqrt(np.maximum(r2 - (bins - centre) ** 2, 0))
         wanted.append(chord.reshape(n, fine).mean(1))
     error = np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
-    assert error < 0.005 * max(1, 128 / n)  # a sharp edge on pixels: the error falls like one over their number
+    assert error < 0.005 * max(
+        1, 128 / n
+    )  # a sharp edge on pixels: the error falls like one over their number
 
 
 def test_offsets_move_the_views() -> None:
@@ -113,5 +117,7 @@ def test_equals_astra_linear() -> None:
     identifier, wanted = astra.create_sino(image[::-1].copy(), projector)
     astra.data2d.delete(identifier)
     astra.projector.delete(projector)
-    found = SparseProjector(Geometry.of((n, 1, n), TILTS))(torch.from_numpy(image[None, :, None]))[0, :, 0].numpy()
+    found = SparseProjector(Geometry.of((n, 1, n), TILTS))(torch.from_numpy(image[None, :, None]))[
+        0, :, 0
+    ].numpy()
     assert np.abs(found - wanted).max() < 1e-5 * np.abs(wanted).max() * n

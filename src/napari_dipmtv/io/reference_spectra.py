@@ -59,7 +59,7 @@ def load_reference(path: Path, name: str) -> ReferenceSpectrum:
 
 
 def save_references(spectra: Sequence[ReferenceSpectrum], path: Path) -> Path:
-    """Write references on one energy axis as CSV that `load_reference` reads: ``energy_ev``, then one column each.
+    """Write references on one energy axis as a CSV that `load_reference` reads.
 
     Raises
     ------

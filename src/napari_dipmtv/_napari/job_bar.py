@@ -1,0 +1,148 @@
+"""The state of a run as a person wants to see it: progress, losses, time left, and buttons to start, pause, stop, cancel."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+from napari_dipmtv._napari.job import Job, Progress
+
+
+class JobBar(QWidget):
+    """Watches the job of a viewer for one kind of run; several bars may watch the same job.
+
+    ``start_clicked`` asks for a start; who listens, decides and calls `Job.start`. Without a text there is no Start
+    button, and the bar shows itself only while its run goes on or has just ended.
+    """
+
+    start_clicked = Signal()
+
+    def __init__(self, job: Job, name: str, start_text: str, start_tip: str) -> None:
+        super().__init__()
+        self._job, self._name, self._start_tip = job, name, start_tip
+        self._blocked = ""  # why the stage cannot start, besides a run that is going on
+        self._make_controls(start_text)
+        self._lay_out()
+        self._connect()
+        self._refresh()
+
+    def block(self, reason: str) -> None:
+        """Disable Start and say why; an empty reason enables it."""
+        self._blocked = reason
+        self._refresh()
+
+    @property
+    def mine(self) -> bool:
+        """True while the run that goes on is of this bar's kind."""
+        return self._job.running and self._job.name == self._name
+
+    def _make_controls(self, start_text: str) -> None:
+        self.start = QPushButton(start_text)
+        self.start.setVisible(bool(start_text))
+        self.pause = QPushButton("Pause")
+        self.stop = QPushButton("Stop")
+        self.cancel = QPushButton("Cancel")
+        self.pause.setToolTip("Hold the run after the current step; press again to go on")
+        self.stop.setToolTip("End after the current step and keep what has been reached")
+        self.cancel.setToolTip("End after the current step and drop what has been reached")
+        self.bar = QProgressBar()
+        self.bar.setToolTip("Steps done of this run")
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        self.text.setToolTip("Where the run stands: losses of the last step and time left")
+
+    def _lay_out(self) -> None:
+        buttons = QHBoxLayout()
+        for button in (self.start, self.pause, self.stop, self.cancel):
+            buttons.addWidget(button)
+        buttons.setStretch(0, 2)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(buttons)
+        layout.addWidget(self.bar)
+        layout.addWidget(self.text)
+
+    def _connect(self) -> None:
+        self.start.clicked.connect(self.start_clicked)
+        self.pause.clicked.connect(self._toggle_pause)
+        self.stop.clicked.connect(self._job.stop)
+        self.cancel.clicked.connect(self._job.cancel)
+        self.stop.clicked.connect(self._say_ending)
+        self.cancel.clicked.connect(self._say_ending)
+        self._job.started.connect(self._on_started)
+        self._job.stated.connect(self._on_stated)
+        self._job.finished.connect(self._on_finished)
+        self._job.stopped.connect(self._on_stopped)
+        self._job.failed.connect(self._on_failed)
+        self._job.ended.connect(self._refresh)
+
+    def _on_started(self, _: int) -> None:
+        self._refresh()
+        if self.mine:
+            self.bar.setRange(0, 0)
+            self.text.setText("Preparing …")
+
+    def _on_stated(self, _: int, progress: Progress) -> None:
+        if not self.mine:
+            return
+        self.bar.setRange(0, progress.total)
+        self.bar.setValue(progress.iteration)
+        self.text.setText(describe(progress))
+
+    def _on_finished(self, _: int, result: object) -> None:
+        if self._job.name == self._name:
+            self._rest(f"Done in {duration(result.seconds)}.", full=True)
+
+    def _on_stopped(self, _: int, result: object) -> None:
+        if self._job.name != self._name:
+            return
+        if result is None:
+            self._rest("Cancelled; nothing was kept.")
+        else:
+            self._rest(f"Stopped at step {result.iterations} of {result.total}; what was reached is kept.")
+
+    def _on_failed(self, _: int, message: str) -> None:
+        if self._job.name == self._name:
+            self._rest(f"⚠ {message}")
+
+    def _rest(self, text: str, full: bool = False) -> None:
+        self.bar.setRange(0, 1)
+        self.bar.setValue(1 if full else 0)
+        self.text.setText(text)
+
+    def _toggle_pause(self) -> None:
+        self._job.pause(not self._job.paused)
+        self._refresh()
+
+    def _say_ending(self) -> None:
+        self.text.setText("Ending after the current step …")
+
+    def _refresh(self, *_: object) -> None:
+        reason = self._blocked or self._job.why_not
+        self.start.setEnabled(not reason)
+        self.start.setToolTip(reason or self._start_tip)
+        for button in (self.pause, self.stop, self.cancel):
+            button.setEnabled(self.mine)
+            button.setVisible(self.mine or bool(self.start.text()))
+        self.pause.setText("Go on" if self.mine and self._job.paused else "Pause")
+        self.bar.setVisible(self.mine or bool(self.text.text()))
+        self.text.setVisible(self.mine or bool(self.text.text()))
+
+
+def describe(progress: Progress) -> str:
+    """Stage, step, last losses and time left in one line."""
+    parts = [f"{progress.stage}: {progress.iteration} of {progress.total}"]
+    parts += [f"{name} {values[-1][1]:.4g}" for name, values in progress.losses.items()]
+    if progress.left_s is not None and progress.iteration < progress.total:
+        parts.append(f"{duration(progress.left_s)} left")
+    return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the words of a kitchen clock."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

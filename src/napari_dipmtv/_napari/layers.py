@@ -1,0 +1,326 @@
+"""Values of the session to napari layers: the only code that adds, changes or removes layers.
+
+Layers are held as objects; a layer that somebody deleted is not touched again, and a renamed one is still known.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.utils.colormaps.standardize_color import transform_color
+
+from napari_dipmtv._napari.half_cut import HalfCut
+from napari_dipmtv._napari.layer_data import (
+    ISO_LEVEL,
+    LayerData,
+    map_axes,
+    map_layers,
+    spectra_layers,
+    sum_layers,
+    typical,
+    volume_axes,
+    volume_layers,
+)
+from napari_dipmtv.data import F32, MapStack, Region, Segmentation, SpectrumSeries, Volume
+from napari_dipmtv.errors import InputError, expected
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels, Layer, Shapes
+
+# colours of phases: those of the channels and safe for colour-blind eyes; the void is meant to catch the eye
+PHASE_COLOURS = ("#F8AD20", "#20ADF8", "#941F94", "#009E73")
+VOID_COLOUR = "#D81B60"
+
+
+class Layers:
+    """Writes one viewer; holds it weakly, so that a closed window is free to go."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = weakref.ref(viewer)
+        self._held: dict[str, dict[str, Layer]] = {}  # group: name in the group: layer
+        # name and contrast limits that were set here last: where they differ now, somebody has changed them
+        self._set: weakref.WeakKeyDictionary[Layer, tuple[str, tuple[float, ...]]] = weakref.WeakKeyDictionary()
+        self._cut = HalfCut()
+        self._rendering, self._level = "iso", ISO_LEVEL
+        viewer.dims.events.point.connect(self._write_tilt)
+        viewer.dims.events.ndisplay.connect(self._blend)
+
+    @property
+    def viewer(self) -> ViewerModel:
+        """The viewer, while it lives."""
+        viewer = self._viewer()
+        if viewer is None:
+            raise InputError(expected("viewer", "an open window", "a closed one", "Open the plugin again"))
+        return viewer
+
+    # -- what the stages show
+
+    def show_sums(self, series: SpectrumSeries) -> None:
+        """Low-loss and core-loss totals of every tilt."""
+        self._show_all("sums", sum_layers(series))
+        self.look_at("sums")
+
+    def show_spectra(self, series: SpectrumSeries) -> None:
+        """Spectrum images with a slider for energy and one for tilt; raises `InputError` where that is impossible."""
+        self._show_all("spectra", spectra_layers(series))
+        self._write_tilt()
+
+    def show_maps(self, maps: MapStack, group: str, suffix: str = "") -> None:
+        """Channel maps (tilt, 1, y, x), one layer each, added in colour."""
+        self._show_all(group, map_layers(maps, group, suffix))
+        self.look_at(group)
+
+    def show_volume(self, volume: Volume, title: str, group: str) -> None:
+        """One 3-D layer per channel."""
+        self._show_volume(volume, title, group)
+        self.look_at(group)
+
+    def stream(self, volume: Volume, title: str) -> bool:
+        """Show a volume that is still being made; False when somebody has deleted all its layers."""
+        first = "stream" not in self._held
+        self._show_volume(volume, title, "stream", revive=first)
+        if first:
+            self.look_at("stream")
+        return bool(self.alive("stream"))
+
+    def end_stream(self, group: str | None = None) -> None:
+        """Let streamed layers become those of a finished result, or remove them."""
+        streamed = self._held.pop("stream", {})
+        if group is None:
+            self._remove(streamed)
+        else:
+            self.clear(group)
+            self._held[group] = streamed
+
+    def finish_stream(self, volume: Volume, title: str, group: str) -> None:
+        """Bring the streamed layers that are left to the final volume; show it anew when it was never streamed."""
+        never = "stream" not in self._held
+        self.end_stream(group)
+        self._show_volume(volume, title, group, revive=never)
+        if never:
+            self.look_at(group)
+
+    def show_segmentation(self, segmentation: Segmentation, channels: tuple[str, ...]) -> None:
+        """Phases as a labels layer with names, in the colours of the channels that they belong to."""
+        from napari.utils.colormaps import DirectLabelColormap
+
+        viewer, group = self.viewer, self._held.setdefault("labels", {})
+        colours = DirectLabelColormap(color_dict=_phase_colours(segmentation.phases, channels))
+        values = sorted(segmentation.phases)
+        features = {"index": values, "phase": [segmentation.phases[value] for value in values]}
+        layer: Labels | None = self._living(group.get("Phases"))
+        if layer is None:
+            layer = group["Phases"] = viewer.add_labels(
+                segmentation.labels,
+                name="Phases",
+                iso_gradient_mode="smooth",
+                opacity=1.0,
+                **volume_axes(segmentation.labels.shape, segmentation.voxel_nm),
+            )
+        layer.data = segmentation.labels
+        layer.colormap, layer.features = colours, features
+        layer.editable = False
+        self._apply_cut()
+        self.look_at("labels")
+
+    def region_layer(self, name: str, series: SpectrumSeries, colour: str) -> Shapes:
+        """Shapes layer on the axes of the maps, in which somebody draws a region of one tilt."""
+        held = self._held.setdefault("regions", {})
+        layer: Shapes | None = self._living(held.get(name))
+        if layer is None:
+            shape = series.tilts[0].core_loss.counts.shape[:2]
+            axes = map_axes(series.tilts_deg, series.pixel_nm, shape)
+            layer = held[name] = self.viewer.add_shapes(
+                name=f"{name} region",
+                ndim=4,
+                edge_color=colour,
+                face_color=[0, 0, 0, 0],
+                edge_width=min(shape) / 150,
+                **axes,
+            )
+        return layer
+
+    def draw_regions(self, series: SpectrumSeries, regions: Mapping[str, Region]) -> None:
+        """Outline given regions in their shapes layers."""
+        from skimage.measure import find_contours
+
+        for i, (name, region) in enumerate(regions.items()):
+            layer = self.region_layer(name, series, PHASE_COLOURS[i % len(PHASE_COLOURS)])
+            t = int(np.argmin(np.abs(np.asarray(series.tilts_deg) - region.tilt_deg)))
+            contours = find_contours(np.pad(region.mask, 1).astype(float), 0.5)
+            layer.data = []
+            for contour in contours:
+                corners = np.zeros((len(contour), 4))
+                corners[:, 0], corners[:, 2:] = t, contour - 1  # (tilt, z, y, x)
+                layer.add_polygons(corners)
+
+    # -- what is seen of it
+
+    def look_at(self, group: str) -> None:
+        """Show the layers of one group and hide those of the others; maps in 2-D, volumes as the viewer stands."""
+        viewer = self.viewer
+        flat = group in ("sums", "spectra", "maps", "aligned")
+        for name, members in self._held.items():
+            companions = name == group or (flat and name == "regions" and group in ("sums", "spectra"))
+            for key, layer in members.items():
+                if layer in viewer.layers:
+                    layer.visible = companions and not (name == "sums" and key == "Low-loss sum")
+        if flat:
+            viewer.dims.ndisplay = 2
+            self._centre_slices()
+        overlay = viewer.canvas.overlays.scale_bar
+        overlay.visible = True
+        self._write_tilt()
+
+    def alive(self, group: str) -> dict[str, Layer]:
+        """Layers of a group that are still in the viewer."""
+        viewer = self.viewer
+        return {key: layer for key, layer in self._held.get(group, {}).items() if layer in viewer.layers}
+
+    def solids(self) -> list[Layer]:
+        """All volumes and labels that are still in the viewer: what the half cut cuts."""
+        names = [name for name in self._held if name in ("stream", "labels") or name.startswith("volume")]
+        return [layer for name in names for layer in self.alive(name).values()]
+
+    @property
+    def half_cut(self) -> HalfCut:
+        """The plane that cuts all volumes and labels."""
+        return self._cut
+
+    def cut(self, cut: HalfCut) -> None:
+        """Cut all volumes and labels by one plane."""
+        self._cut = cut
+        self._apply_cut()
+
+    def draw_volumes(self, rendering: str, level: float) -> None:
+        """Draw all volumes as surfaces at a share of their typical density ("iso") or as projections ("mip")."""
+        self._rendering, self._level = rendering, level
+        for name in self._held:
+            if name == "stream" or name.startswith("volume"):
+                for layer in self.alive(name).values():
+                    layer.rendering = rendering
+                    layer.iso_threshold = level * typical(layer.data)
+
+    def clear(self, *groups: str) -> None:
+        """Remove the layers of some groups."""
+        for group in groups:
+            self._remove(self._held.pop(group, {}))
+
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups that hold layers."""
+        return tuple(self._held)
+
+    # -- how it is done
+
+    def _show_all(self, group: str, layers: list[LayerData]) -> None:
+        names = {looks["name"] for _, looks, _ in layers}
+        held = self._held.get(group, {})
+        self._remove({key: held.pop(key) for key in set(held) - names})
+        for data, looks, _ in layers:
+            self._show(group, looks["name"], data, looks)
+
+    def _show_volume(self, volume: Volume, title: str, group: str, revive: bool = True) -> None:
+        for channel, (data, looks, _) in zip(volume.channels, volume_layers(volume, title, group), strict=True):
+            looks |= {"rendering": self._rendering, "blending": self._blending}
+            looks["iso_threshold"] *= self._level / ISO_LEVEL
+            self._show(group, channel, data, looks, revive)
+        self._apply_cut()
+
+    def _show(self, group: str, key: str, data: F32, looks: dict[str, Any], revive: bool = True) -> None:
+        """Bring one image layer to new data; name and limits that somebody has changed stay as they are."""
+        held = self._held.setdefault(group, {})
+        layer: Image | None = self._living(held.get(key)) or self._adopted(group, looks["name"])
+        if layer is None and revive:
+            layer = self.viewer.add_image(data, **looks)
+        if layer is None:
+            return
+        held[key] = layer
+        if layer.data is not data:
+            layer.data = data
+            layer.scale, layer.translate = looks["scale"], looks["translate"]
+        name, limits = self._set.get(layer, (layer.name, tuple(layer.contrast_limits)))
+        if tuple(layer.contrast_limits) == limits:
+            layer.contrast_limits_range = layer.contrast_limits = looks["contrast_limits"]
+            layer.iso_threshold = looks.get("iso_threshold", layer.iso_threshold)
+            limits = tuple(layer.contrast_limits)
+        if layer.name == name:
+            layer.name = looks["name"]
+            name = layer.name
+        self._set[layer] = (name, limits)
+
+    def _adopted(self, group: str, name: str) -> Any:
+        """A layer that napari has added for this plugin, as sample data, and that nobody holds yet."""
+        held = [layer for members in self._held.values() for layer in members.values()]
+        return next(
+            (
+                layer
+                for layer in self.viewer.layers
+                if layer.name == name and layer.metadata.get("dipmtv") == group and layer not in held
+            ),
+            None,
+        )
+
+    def _living(self, layer: Any) -> Any:
+        return layer if layer is not None and layer in self.viewer.layers else None
+
+    def _remove(self, members: Mapping[str, Layer]) -> None:
+        viewer = self._viewer()
+        for layer in members.values():
+            if viewer is not None and layer in viewer.layers:
+                viewer.layers.remove(layer)
+
+    @property
+    def _blending(self) -> str:
+        """Solids hide what is behind them; slices add up, so that no channel hides the other."""
+        return "translucent" if self.viewer.dims.ndisplay == 3 else "additive"
+
+    def _blend(self, *_: object) -> None:
+        for layer in self.solids():
+            if layer not in self.alive("labels").values():
+                layer.blending = self._blending
+        self._write_tilt()
+
+    def _apply_cut(self) -> None:
+        for layer in self.solids():
+            layer.experimental_clipping_planes = self._cut.planes()
+
+    def _centre_slices(self) -> None:
+        """Put the depth slider on the plane in which the maps lie."""
+        viewer = self.viewer
+        if viewer.dims.ndim >= 3:
+            viewer.dims.set_point(viewer.dims.ndim - 3, 0.0)
+
+    def _write_tilt(self, *_: object) -> None:
+        """Write the real tilt of the shown view onto the canvas; sliders of uneven series only count."""
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        text = viewer.canvas.overlays.text
+        shown = [
+            layer
+            for group in ("sums", "spectra", "maps", "aligned")
+            for layer in self.alive(group).values()
+            if layer.visible
+        ]
+        tilts = shown[0].metadata.get("tilts_deg") if shown else None
+        text.visible = tilts is not None and viewer.dims.ndisplay == 2
+        if text.visible:
+            axis = viewer.dims.ndim - 4
+            step = (viewer.dims.point[axis] - shown[0].translate[-4]) / shown[0].scale[-4]
+            text.text = f"tilt {tilts[int(np.clip(round(step), 0, len(tilts) - 1))]:+.1f}°"
+
+
+def _phase_colours(phases: Mapping[int, str], channels: tuple[str, ...]) -> dict[int | None, Any]:
+    colours: dict[int | None, Any] = {None: "transparent"}
+    of_channel = dict(zip(channels, PHASE_COLOURS * len(channels), strict=False))
+    for value, name in sorted(phases.items()):
+        channel, _, role = name.rpartition(" ")
+        colours[value] = of_channel.get(channel or name, PHASE_COLOURS[0])
+        if role == "skin":
+            colours[value] = transform_color(colours[value])[0] * 0.45 + np.array([0.55, 0.55, 0.55, 0.55])
+    colours |= {value: VOID_COLOUR for value, name in phases.items() if name == "void"}
+    return colours | {0: "transparent"}

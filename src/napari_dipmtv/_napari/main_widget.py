@@ -1,0 +1,76 @@
+"""All stages in one dock: a row of steps that shows what is done, and the panel of the chosen step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QStackedWidget, QVBoxLayout, QWidget
+
+from napari_dipmtv._napari.align_widget import AlignWidget
+from napari_dipmtv._napari.bench import bench_of
+from napari_dipmtv._napari.export_widget import ExportWidget
+from napari_dipmtv._napari.inspect_widget import InspectWidget
+from napari_dipmtv._napari.load_widget import LoadWidget
+from napari_dipmtv._napari.reconstruct_widget import ReconstructWidget
+from napari_dipmtv._napari.references_widget import ReferencesWidget
+from napari_dipmtv._napari.session import Stage
+from napari_dipmtv._napari.stage_widget import StageWidget
+from napari_dipmtv._napari.unmix_widget import UnmixWidget
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+# panel, and the stages any of which means that the step is done
+STEPS: tuple[tuple[type[StageWidget], tuple[Stage, ...]], ...] = (
+    (LoadWidget, ("prepared", "maps")),
+    (ReferencesWidget, ("references",)),
+    (UnmixWidget, ("unmixed",)),
+    (AlignWidget, ("tilt_series",)),
+    (ReconstructWidget, ("volume",)),
+    (InspectWidget, ("measures",)),
+    (ExportWidget, ()),
+)
+PER_ROW = 4
+
+
+class MainWidget(QWidget):
+    """The dock "DIPm-TV"."""
+
+    def __init__(self, napari_viewer: ViewerModel) -> None:
+        super().__init__()
+        self.bench = bench_of(napari_viewer)
+        self.panels = [panel(napari_viewer) for panel, _ in STEPS]
+        self.stack = QStackedWidget()
+        self.steps = QButtonGroup(self)
+        self._lay_out()
+        self.steps.idClicked.connect(self.show_step)
+        self.bench.changed.connect(self._mark)
+        self.show_step(0)
+        self._mark()
+
+    def show_step(self, index: int) -> None:
+        """Bring one step to the front."""
+        self.steps.button(index).setChecked(True)
+        self.stack.setCurrentIndex(index)
+
+    def _lay_out(self) -> None:
+        grid = QGridLayout()
+        grid.setSpacing(2)
+        for i, panel in enumerate(self.panels):
+            step = QPushButton()
+            step.setCheckable(True)
+            step.setToolTip(panel.intro)
+            self.steps.addButton(step, i)
+            grid.addWidget(step, i // PER_ROW, i % PER_ROW)
+            self.stack.addWidget(panel)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.addLayout(grid)
+        layout.addWidget(self.stack, 1)
+        self.setMinimumWidth(360)
+
+    def _mark(self, *_: object) -> None:
+        for i, (panel, (_, stages)) in enumerate(zip(self.panels, STEPS, strict=True)):
+            done = any(self.bench.session.has(stage) for stage in stages)
+            words = panel.title.split(" · ")[1]
+            self.steps.button(i).setText(f"{'✓' if done else i + 1} {words}")

@@ -1,0 +1,123 @@
+"""Curves and small images to matplotlib canvases in the colours of napari's theme."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+from matplotlib.figure import Figure
+from napari.utils.theme import get_theme
+from numpy.typing import ArrayLike
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QSizePolicy
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+# Okabe and Ito, safe for colour-blind eyes; the first are near the colours of the channel layers
+LINE_COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#F0E442", "#D55E00")
+
+
+class Plot(FigureCanvasQTAgg):
+    """A canvas that follows the theme; what it shows is set as a whole."""
+
+    def __init__(self, viewer: ViewerModel, height_px: int = 170, tooltip: str = "") -> None:
+        super().__init__(Figure(layout="constrained"))
+        self._viewer = weakref.ref(viewer)
+        self.setMinimumHeight(height_px)
+        self.setMaximumHeight(2 * height_px)
+        self.setMinimumWidth(200)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setFixedHeight(height_px)
+        self.setToolTip(tooltip)
+        self._last: tuple[Any, tuple[Any, ...]] | None = None
+        viewer.events.theme.connect(self._restyle)
+        self._restyle()
+
+    def wheelEvent(self, event: QEvent) -> None:
+        """Leave the wheel to the scroll area around the plot."""
+        event.ignore()
+
+    def clear(self, message: str = "") -> None:
+        """Show nothing but a message."""
+        self._show(self._draw_message, message)
+
+    def curves(
+        self,
+        curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
+        x_label: str,
+        y_label: str,
+        *,
+        log: bool = False,
+        panels: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """Draw named curves (x, y); ``panels`` puts them side by side, title: names.
+
+        What follows a ``|`` in a name tells curves of one label, and colour, apart.
+        """
+        self._show(self._draw_curves, curves, x_label, y_label, log, panels or {"": tuple(curves)})
+
+    def images(self, images: Mapping[str, ArrayLike], x_label: str, y_label: str, y_range: tuple[float, float]) -> None:
+        """Draw named images (row, x) side by side, the rows from the first to the second value of ``y_range``."""
+        self._show(self._draw_images, images, x_label, y_label, y_range)
+
+    def _show(self, draw: Any, *what: Any) -> None:
+        self._last = (draw, what)
+        self.figure.clear()
+        draw(*what)
+        self.draw_idle()
+
+    def _draw_message(self, message: str) -> None:
+        self.figure.text(0.5, 0.5, message, ha="center", va="center", color=self._text, fontsize=8, wrap=True)
+
+    def _draw_curves(
+        self, curves: Mapping[str, Any], x_label: str, y_label: str, log: bool, panels: Mapping[str, Sequence[str]]
+    ) -> None:
+        labels = list(dict.fromkeys(name.split("|")[0] for name in curves))
+        colour = dict(zip(labels, LINE_COLOURS * (1 + len(labels) // len(LINE_COLOURS)), strict=False))
+        for i, (title, names) in enumerate(panels.items()):
+            axes = self._axes(1, len(panels), i + 1, title, x_label, y_label if i == 0 else "")
+            for name in names:
+                x, y = curves[name]
+                label = name.split("|")[0]
+                axes.plot(x, y, label=label, color=colour[label], lw=1.3)
+            if log and all(np.min(curves[name][1], initial=1) > 0 for name in names):
+                axes.set_yscale("log")
+            if len(names) > 1 or not title:
+                axes.legend(fontsize=7, frameon=False, labelcolor=self._text)
+
+    def _draw_images(
+        self, images: Mapping[str, Any], x_label: str, y_label: str, y_range: tuple[float, float]
+    ) -> None:
+        for i, (title, image) in enumerate(images.items()):
+            axes = self._axes(1, len(images), i + 1, title, x_label, y_label if i == 0 else "")
+            width = np.shape(image)[1]
+            axes.imshow(image, aspect="auto", cmap="cividis", extent=(0, width, y_range[1], y_range[0]))
+
+    def _axes(self, rows: int, columns: int, index: int, title: str, x_label: str, y_label: str) -> Any:
+        axes = self.figure.add_subplot(rows, columns, index)
+        axes.set_facecolor("none")
+        axes.set_title(title, fontsize=8, color=self._text)
+        axes.set_xlabel(x_label, fontsize=8, color=self._text)
+        axes.set_ylabel(y_label, fontsize=8, color=self._text)
+        axes.tick_params(labelsize=7, colors=self._text)
+        for side, spine in axes.spines.items():
+            spine.set_color(self._text)
+            spine.set_visible(side in ("left", "bottom"))
+        return axes
+
+    def _restyle(self, *_: object) -> None:
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        theme = get_theme(viewer.theme)
+        self._text = theme.text.as_hex()
+        self.figure.set_facecolor(theme.background.as_hex())
+        if self._last is not None:
+            draw, what = self._last
+            self._show(draw, *what)
+        else:
+            self.draw_idle()

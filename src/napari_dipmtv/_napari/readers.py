@@ -1,0 +1,105 @@
+"""Files that napari opens to layers: spectrum images, map stacks, volumes, and folders that this plugin saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_dipmtv._napari.layer_data import LayerData, map_layers, spectra_axes, sum_layers, volume_axes, volume_layers
+from napari_dipmtv._napari.sources import ANGLE_SUFFIXES, SAVED_MAPS, SPECTRUM_SUFFIXES, STACK_SUFFIXES
+
+Reader = Callable[[Any], list[LayerData]]
+Paths = str | Sequence[str]
+
+
+def get_spectrum_reader(path: Paths) -> Reader | None:
+    """Reader of spectrum image files, or None for anything else."""
+    return _each(_read_spectrum_image) if _all_end(path, SPECTRUM_SUFFIXES) else None
+
+
+def get_stack_reader(path: Paths) -> Reader | None:
+    """Reader of MRC stacks: maps where an angle file lies beside, else a volume."""
+    return _each(_read_stack) if _all_end(path, STACK_SUFFIXES) else None
+
+
+def get_folder_reader(path: Paths) -> Reader | None:
+    """Reader of a folder with spectrum images of several tilts, saved maps or a saved volume."""
+    folder = Path(path if isinstance(path, str) else path[0])
+    if not isinstance(path, str) or not folder.is_dir():
+        return None
+    if (folder / SAVED_MAPS).is_file():
+        return _each(_read_saved_maps)
+    if any(folder.glob("volume_*.tif")):
+        return _each(_read_volume)
+    if any(file.suffix.lower() in SPECTRUM_SUFFIXES for file in folder.iterdir()):
+        return _each(_read_series)
+    return None
+
+
+def _each(read: Callable[[Path], list[LayerData]]) -> Reader:
+    def reader(path: Paths) -> list[LayerData]:
+        paths = [path] if isinstance(path, str) else path
+        return [layer for one in paths for layer in read(Path(one))]
+
+    return reader
+
+
+def _all_end(path: Paths, suffixes: tuple[str, ...]) -> bool:
+    paths = [path] if isinstance(path, str) else path
+    return all(Path(one).suffix.lower() in suffixes and not Path(one).is_dir() for one in paths)
+
+
+def _read_spectrum_image(path: Path) -> list[LayerData]:
+    """One spectrum image as (energy, tilt, 1, y, x) with one tilt."""
+    import numpy as np
+
+    from napari_dipmtv.io.spectrum_images import load_spectrum_image
+
+    image = load_spectrum_image(path)
+    data = np.moveaxis(image.counts, 2, 0)[:, None, None]  # (e, t, z, y, x)
+    axes = spectra_axes(image.energy, (image.tilt_deg,), image.pixel_nm, image.counts.shape[:2])
+    limits = (0.0, max(float(np.nanpercentile(data, 99.5)), 1e-6))
+    return [(data, {"name": image.title or path.stem, "contrast_limits": limits, **axes}, "image")]
+
+
+def _read_stack(path: Path) -> list[LayerData]:
+    from napari_dipmtv.data import Volume
+    from napari_dipmtv.errors import GeometryError, expected
+    from napari_dipmtv.io.maps import load_maps
+    from napari_dipmtv.io.stacks import read_stack
+
+    beside = [path.with_suffix(suffix) for suffix in ANGLE_SUFFIXES if path.with_suffix(suffix).is_file()]
+    if beside:
+        return map_layers(load_maps({path.stem: path}, beside[0]), "file")
+    stack = read_stack(path)
+    if stack.pixel_nm is None:
+        raise GeometryError(expected(f"file {path}", "a pixel size", "none", "Load it in the dock, step 1, and give it"))
+    return volume_layers(Volume(stack.data[None], (path.stem,), stack.pixel_nm), "", "file")
+
+
+def _read_series(folder: Path) -> list[LayerData]:
+    from napari_dipmtv.pipeline import load
+
+    return sum_layers(load(folder))
+
+
+def _read_saved_maps(folder: Path) -> list[LayerData]:
+    import json
+
+    from napari_dipmtv.io.maps import load_saved_maps, load_saved_series
+
+    aligned = json.loads((folder / SAVED_MAPS).read_text(encoding="utf-8")).get("aligned", False)
+    return map_layers((load_saved_series if aligned else load_saved_maps)(folder), "file")
+
+
+def _read_volume(folder: Path) -> list[LayerData]:
+    from napari_dipmtv.io.volumes import load_labels, load_volume
+
+    layers = volume_layers(load_volume(folder), "", "file")
+    labels = folder / "labels.tif"
+    if labels.is_file():
+        segmentation = load_labels(labels)
+        axes = volume_axes(segmentation.labels.shape, segmentation.voxel_nm)
+        layers.append((segmentation.labels, {"name": "Phases", "visible": False, **axes}, "labels"))
+    return layers

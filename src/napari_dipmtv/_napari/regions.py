@@ -1,0 +1,71 @@
+"""Shapes that somebody drew on the maps of one tilt become a region of pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dipmtv.data import Region
+from napari_dipmtv.errors import InputError, expected
+
+if TYPE_CHECKING:
+    from napari.layers import Shapes
+
+CLOSED = ("polygon", "rectangle", "ellipse")
+_AROUND = np.linspace(0, 2 * np.pi, 72, endpoint=False)
+
+
+def region_of(layer: Shapes, tilts_deg: tuple[float, ...], shape: tuple[int, int]) -> Region:
+    """Pixels inside the closed shapes of the tilt on which the last one was drawn; a shape in a shape is a hole.
+
+    Parameters
+    ----------
+    layer : Shapes
+        Corners (tilt, z, y, x) in pixels of the maps.
+    tilts_deg : tuple of float
+    shape : (ny, nx)
+
+    Raises
+    ------
+    InputError
+        When nothing closed is drawn, or it holds no pixel.
+    """
+    from skimage.draw import polygon2mask
+
+    drawn = [
+        (np.asarray(corners), kind)
+        for corners, kind in zip(layer.data, layer.shape_type, strict=True)
+        if kind in CLOSED
+    ]
+    if not drawn:
+        raise InputError(
+            expected(layer.name, "a polygon, a rectangle or an ellipse around pixels of one phase", "none", "Draw one")
+        )
+    t = _tilt_index(drawn[-1][0], len(tilts_deg))
+    inside = [
+        polygon2mask(shape, (_ellipse(corners) if kind == "ellipse" else corners)[:, -2:])
+        for corners, kind in drawn
+        if _tilt_index(corners, len(tilts_deg)) == t
+    ]
+    return Region(tilts_deg[t], _joined(inside))
+
+
+def _joined(masks: list[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """Union, from the largest shape to the smallest; one that lies wholly inside cuts a hole."""
+    joined = np.zeros_like(masks[0])
+    for mask in sorted(masks, key=np.count_nonzero, reverse=True):
+        joined = joined & ~mask if mask.any() and not (mask & ~joined).any() else joined | mask
+    return joined
+
+
+def _tilt_index(corners: NDArray[np.float64], views: int) -> int:
+    return int(np.clip(round(float(corners[:, 0].mean())), 0, views - 1))
+
+
+def _ellipse(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Outline of the ellipse in a box of four corners."""
+    centre = corners.mean(axis=0)
+    half_a, half_b = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
+    return centre + np.cos(_AROUND)[:, None] * half_a + np.sin(_AROUND)[:, None] * half_b

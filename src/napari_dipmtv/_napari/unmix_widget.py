@@ -1,0 +1,72 @@
+"""Step 3: prepared spectra and references become one map per phase and tilt, with an error for every pixel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dipmtv._napari.bench import telling
+from napari_dipmtv._napari.forms import SettingsForm
+from napari_dipmtv._napari.job_bar import JobBar
+from napari_dipmtv._napari.plots import Plot
+from napari_dipmtv._napari.stage_widget import StageWidget, note
+from napari_dipmtv.settings.spectra import UnmixSettings
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_dipmtv.spectra.unmix import Unmixed
+
+
+class UnmixWidget(StageWidget):
+    """Runs the unmixing and shows how well it fits."""
+
+    title = "3 · Unmix"
+    intro = "Splits the low loss of every pixel into background and the two references."
+    needs = "references"
+
+    def __init__(self, napari_viewer: ViewerModel) -> None:
+        super().__init__(napari_viewer)
+        self.form = SettingsForm(UnmixSettings)
+        self.job_bar = JobBar(
+            self.bench.job, "unmix", "Unmix", "Fit background and references to the low loss of every pixel of every tilt"
+        )
+        self.plot = Plot(napari_viewer, 160, "Reduced chi-square of every view where there is matter: 1 is as good as the noise allows")
+        self.words = note()
+        self.words.setToolTip("How well the fit describes the spectra")
+        for control in (self.form, self.job_bar, self.plot, self.words):
+            self.body.addWidget(control)
+        self.form.validityChanged.connect(lambda _: self.refresh())
+        self.job_bar.start_clicked.connect(self._start)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Say what is there and allow what is possible."""
+        self.job_bar.block(self.missing or self.form.problem)
+        if self.session.has("unmixed"):
+            self._show(self.session.value("unmixed"))
+        else:
+            self.status.setText(self.missing or "Ready to unmix.")
+            self.plot.clear("The quality of the fit appears here")
+            self.words.setText("")
+
+    def _start(self) -> None:
+        with telling():
+            self.bench.unmix(self.form.value())
+
+    def _show(self, unmixed: Unmixed) -> None:
+        tilts = unmixed.maps.tilts_deg
+        chi_square = np.where(_matter(unmixed), unmixed.chi_square, np.nan)  # (t, y, x)
+        views = np.nanmedian(chi_square, axis=(1, 2))
+        self.plot.curves({"median chi-square": (tilts, views)}, "tilt / deg", "reduced χ²")
+        self.status.setText(f"Maps of {' and '.join(unmixed.maps.channels)} are ready. Go on with step 4.")
+        lines = [f"Median reduced chi-square where there is matter: {np.nanmedian(chi_square):.3g}.", *unmixed.notes]
+        self.words.setText("<br>".join(f"• {line}" for line in lines))
+
+
+def _matter(unmixed: Unmixed) -> NDArray[np.bool_]:
+    """Pixels (t, y, x) that show matter: vacuum has next to no counts, and its chi-square says nothing."""
+    total = unmixed.maps.data.sum(axis=0)
+    return total > 0.2 * np.percentile(total, 99)

@@ -1,0 +1,50 @@
+"""The commands of ``napari-dipmtv`` in the order of the work."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from napari_dipmtv import __version__
+from napari_dipmtv.cli import maps, spectra, volumes, whole
+
+app = typer.Typer(
+    name="napari-dipmtv",
+    help="From dual EELS spectrum images to a trusted chemical 3-D volume, without a window. Ctrl-C during a "
+    "reconstruction keeps the volume reached so far.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for command in (
+    whole.demo,
+    spectra.simulate,
+    spectra.unmix,
+    maps.align,
+    maps.reconstruct,
+    volumes.segment,
+    volumes.export,
+    whole.run,
+    whole.gui,
+    whole.settings,
+):
+    app.command()(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and end.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass

@@ -1,0 +1,220 @@
+"""Words on the command line to settings, paths and maps; the options that several commands share."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import typer
+
+from napari_dipmtv.data import ChannelMaps, MapStack
+from napari_dipmtv.errors import InputError, WriteError, expected
+from napari_dipmtv.settings.base import StageSettings
+
+S = TypeVar("S", bound=StageSettings)
+
+OutOption = Annotated[
+    Path, typer.Option("--out", help="Folder for the results. It is made when the input has proved good.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any setting of the stage, repeatable; 'napari-dipmtv settings STAGE' lists them.",
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="For machines: one JSON object on stdout, no progress on stderr.")
+]
+ChannelOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--channel",
+        metavar="NAME=FILE",
+        help="A stack of maps (t, y, x), tilt axis along y, and the name of its channel; repeatable.",
+    ),
+]
+AnglesOption = Annotated[
+    Path | None,
+    typer.Option("--angles", help="Tilt angles in degrees, one per view: .txt, .rawtlt, .csv or .json."),
+]
+PixelOption = Annotated[
+    float | None, typer.Option("--pixel-nm", help="Pixel size in nm; goes before that of the files.")
+]
+MapsOption = Annotated[
+    Path | None, typer.Option("--maps", help="A folder of maps that unmix, align or simulate wrote.")
+]
+MapFolderOption = Annotated[
+    Path | None, typer.Option("--map-folder", help="A folder with one file per view, each with all channels.")
+]
+ChannelsOption = Annotated[
+    str | None,
+    typer.Option("--channels", metavar="A,B,C", help="Names of the channels in the files of --map-folder."),
+]
+CountsOption = Annotated[
+    bool, typer.Option("--counts", help="The maps are raw counted events (Poisson statistics).")
+]
+AxesOption = Annotated[
+    str | None,
+    typer.Option("--axes", help="Order of the axes in the files, where it cannot be told, e.g. yxt or yxc."),
+]
+TiltAxisOption = Annotated[
+    str,
+    typer.Option(
+        "--tilt-axis", help="y where the tilt axis is vertical in the image, x where it is horizontal."
+    ),
+]
+
+
+def settings_from(model: type[S], assignments: Sequence[str] | None) -> S:
+    """Build settings from ``NAME=VALUE`` words; ``phantom.size_nm=20`` reaches into a group of settings.
+
+    Raises
+    ------
+    InputError
+        For a word without "=", an unknown name or a value out of bounds.
+    """
+    values: dict[str, Any] = {}
+    for word in assignments or ():
+        name, value = named(word, "--set", "NAME=VALUE")
+        *groups, last = name.split(".")
+        target = values
+        for group in groups:
+            target = target.setdefault(group, {})
+            if not isinstance(target, dict):
+                raise InputError(expected(f"--set {word}", "one value per setting", "two", "Leave one out"))
+        target[last] = _value(value)
+    return model.from_mapping(values)
+
+
+def settings_of_several(
+    models: Mapping[str, type[StageSettings]], assignments: Sequence[str] | None
+) -> dict[str, Any]:
+    """Build the settings of several stages; each ``NAME=VALUE`` goes to the stage that has such a setting.
+
+    Raises
+    ------
+    InputError
+        For a name that no stage has.
+    """
+    words: dict[str, list[str]] = {stage: [] for stage in models}
+    for word in assignments or ():
+        name = named(word, "--set", "NAME=VALUE")[0]
+        stage = next((stage for stage, model in models.items() if name in model.model_fields), None)
+        if stage is None:
+            known = "; ".join(f"{stage}: {', '.join(model.model_fields)}" for stage, model in models.items())
+            raise InputError(expected("--set", f"a setting ({known})", name, "Correct the name"))
+        words[stage].append(word)
+    return {stage: settings_from(model, words[stage]) for stage, model in models.items()}
+
+
+def named(word: str, option: str, form: str) -> tuple[str, str]:
+    """Split ``NAME=VALUE`` at its first "="; raises `InputError` without one."""
+    name, mark, value = word.partition("=")
+    if not (mark and name.strip() and value.strip()):
+        raise InputError(
+            expected(option, form, repr(word), "Write a name, '=' and a value without spaces around it")
+        )
+    return name.strip(), value.strip()
+
+
+def named_once(words: Sequence[str], option: str, form: str) -> dict[str, str]:
+    """Split several ``NAME=VALUE`` words; raises `InputError` when a name comes twice."""
+    pairs = [named(word, option, form) for word in words]
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise InputError(
+            expected(option, "each name once", ", ".join(names), "Rename or leave out one of them")
+        )
+    return dict(pairs)
+
+
+def usable_folder(out: Path) -> Path:
+    """Give the folder back when it could be made and written, without making it; else raise `WriteError`."""
+    place = out
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        got = "a file" if place.is_file() else "no right to write"
+        raise WriteError(
+            expected(f"--out {out}", "a folder that can be written", f"{got} at {place}", "Choose another")
+        )
+    return out
+
+
+def read_maps(
+    channel: Sequence[str] | None,
+    maps: Path | None,
+    map_folder: Path | None,
+    channels: str | None,
+    angles: Path | None,
+    pixel_nm: float | None,
+    counts: bool,
+    axes: str | None,
+    tilt_axis: str,
+) -> tuple[MapStack, tuple[Path, ...]]:
+    """Read maps from the one source that the options name.
+
+    Returns
+    -------
+    maps, files
+        The maps, a `TiltSeries` where a saved folder holds one, and the files or folders they came from.
+
+    Raises
+    ------
+    InputError
+        Unless exactly one source is named, with what it needs.
+    """
+    if tilt_axis not in ("y", "x"):
+        raise InputError(
+            expected("--tilt-axis", "y or x", tilt_axis, "Name the axis that the stage turns about")
+        )
+    axis: Literal["y", "x"] = "x" if tilt_axis == "x" else "y"
+    sources = {"--channel": channel, "--maps": maps, "--map-folder": map_folder}
+    given = [name for name, value in sources.items() if value]
+    if len(given) != 1:
+        got = " and ".join(given) or "none"
+        raise InputError(expected("maps", f"one of {', '.join(sources)}", got, "Say where the maps are"))
+    if maps is not None:
+        return read_saved(maps), (maps,)
+    from napari_dipmtv.io.maps import load_map_folder, load_maps
+
+    stack: ChannelMaps
+    if map_folder is not None:
+        names = [name.strip() for name in (channels or "").split(",") if name.strip()]
+        if not names:
+            raise InputError(
+                expected("--map-folder", "--channels A,B,C beside it", "none", "Name the channels in order")
+            )
+        stack = load_map_folder(map_folder, names, angles, pixel_nm, counts=counts, axes=axes, tilt_axis=axis)
+        return stack, (map_folder, *([angles] if angles else []))
+    if angles is None:
+        raise InputError(
+            expected("--channel", "--angles FILE beside it", "none", "Give the file of tilt angles")
+        )
+    files = {name: Path(file) for name, file in named_once(channel or (), "--channel", "NAME=FILE").items()}
+    stack = load_maps(files, angles, pixel_nm, counts=counts, axes=axes, tilt_axis=axis)
+    return stack, (*files.values(), angles)
+
+
+def read_saved(folder: Path) -> MapStack:
+    """Read a folder that `save_maps` wrote: channel maps, or the aligned series."""
+    from napari_dipmtv.io.guard import reading
+    from napari_dipmtv.io.map_folder import INDEX, load_saved_maps, load_saved_series
+
+    index = folder / INDEX
+    with reading(index):
+        aligned = bool(json.loads(index.read_text(encoding="utf-8"))["aligned"])
+    return load_saved_series(folder) if aligned else load_saved_maps(folder)
+
+
+def _value(text: str) -> Any:
+    """A number, list, true or false where the text is one, else the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

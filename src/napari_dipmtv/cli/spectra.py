@@ -1,0 +1,158 @@
+"""Commands from spectrum images to maps: ``simulate`` and ``unmix``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from napari_dipmtv.cli.conversation import finish, note, progress, speaks
+from napari_dipmtv.cli.options import (
+    AnglesOption,
+    JsonOption,
+    OutOption,
+    SetOption,
+    named_once,
+    settings_from,
+    settings_of_several,
+    usable_folder,
+)
+from napari_dipmtv.data import Region, SpectrumSeries
+from napari_dipmtv.errors import InputError, expected
+from napari_dipmtv.settings.base import StageSettings
+from napari_dipmtv.settings.simulation import SimulationSettings
+from napari_dipmtv.settings.spectra import PrepareSettings, ReferenceSettings, UnmixSettings
+from napari_dipmtv.states import run
+
+if TYPE_CHECKING:
+    from napari_dipmtv.pipeline import ReferencePair, ReferenceSource
+
+_REGION = re.compile(r"([+-]?\d+(?:\.\d+)?):(\d+):(\d+),(\d+):(\d+)")
+
+
+@speaks
+def simulate(out: OutOption, set_: SetOption = None, as_json: JsonOption = False) -> None:
+    """Simulate a dual EELS tilt series of an iron oxide particle; the truth about it goes into OUT/truth."""
+    from napari_dipmtv import phantom
+
+    settings = settings_from(SimulationSettings, set_)
+    usable_folder(out)
+    simulation = phantom.simulate(settings)
+    simulation.write(out)
+    ny, nx, _ = simulation.series.tilts[0].low_loss.counts.shape
+    views = len(settings.tilts_deg)
+    finish(simulation.facts(), f"{views} tilts of {ny} x {nx} pixels, low and core loss, in {out}", as_json)
+
+
+@speaks
+def unmix(
+    folder: Annotated[Path, typer.Argument(help="Folder with a low-loss and a core-loss file per tilt.")],
+    out: OutOption,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reference",
+            metavar="NAME=SPEC",
+            help="Repeatable, the reduced phase first. SPEC is a core-loss spectrum file without background "
+            "(.csv, .msa, .dm3, .dm4, .hspy) or a region TILT:y0:y1,x0:x1 in pixels; 'auto' finds FeO and "
+            "Fe3O4 by itself.",
+        ),
+    ] = None,
+    angles: AnglesOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn Fe-M references from the Fe-L edges and turn every pixel of the low loss into abundances.
+
+    Writes maps_<name>.tif, variance_<name>.tif, m_references.csv and report.json.
+    """
+    from napari_dipmtv import pipeline
+    from napari_dipmtv.io.angles import load_angles
+    from napari_dipmtv.io.map_folder import save_maps
+    from napari_dipmtv.io.reference_spectra import save_references
+    from napari_dipmtv.io.reports import provenance, save_report
+
+    models: dict[str, type[StageSettings]] = {
+        "prepare": PrepareSettings,
+        "references": ReferenceSettings,
+        "unmix": UnmixSettings,
+    }
+    settings = settings_of_several(models, set_)
+    specs = _specs(reference)
+    series = pipeline.load(folder, None if angles is None else load_angles(angles))
+    source = _source(specs, series)
+    usable_folder(out)
+    story = provenance(settings, tilts_deg=series.tilts_deg, inputs=[folder, *([angles] if angles else [])])
+    with progress("preparing", as_json) as watch:
+        series = run(pipeline.prepare_states(series, settings["prepare"]), on_state=watch).value
+    watch.must_be_complete()
+    taught = pipeline.references(series, source, settings["references"])
+    with progress("unmixing", as_json) as watch:
+        unmixed = run(pipeline.unmix_states(series, taught, settings["unmix"]), on_state=watch).value
+    watch.must_be_complete()
+    report = {**story, "notes": unmixed.notes, "references": _told(taught)}
+    save_maps(unmixed.maps, out)
+    save_references(taught.m.spectra, out / "m_references.csv")
+    save_report(report, out / "report.json")
+    for text in unmixed.notes:
+        note(text, as_json)
+    finish(
+        report, f"Maps of {', '.join(unmixed.maps.channels)} at {len(series.tilts)} tilts in {out}", as_json
+    )
+
+
+def _specs(words: Sequence[str] | None) -> Mapping[str, str]:
+    """Name and SPEC of each reference; empty for "auto"."""
+    if not words:
+        raise InputError(
+            expected("--reference", "'auto' or NAME=SPEC for each phase", "none", "Say what to unmix into")
+        )
+    if list(words) == ["auto"]:
+        return {}
+    return named_once(words, "--reference", "NAME=SPEC or auto")
+
+
+def _source(specs: Mapping[str, str], series: SpectrumSeries) -> ReferenceSource:
+    """Regions or spectra by name, as the words of ``--reference`` say, or "auto"."""
+    from napari_dipmtv.io.reference_spectra import load_reference
+
+    if not specs:
+        return "auto"
+    ny, nx, _ = series.tilts[0].core_loss.counts.shape
+    regions = {name: _region(spec, (ny, nx)) for name, spec in specs.items() if _REGION.fullmatch(spec)}
+    if not regions:
+        return {name: load_reference(Path(spec), name) for name, spec in specs.items()}
+    if len(regions) < len(specs):
+        got = ", ".join(f"{name}={spec}" for name, spec in specs.items())
+        raise InputError(
+            expected("--reference", "only regions or only spectrum files", got, "Give all in one way")
+        )
+    return regions
+
+
+def _region(spec: str, shape: tuple[int, int]) -> Region:
+    """``TILT:y0:y1,x0:x1`` to the region of those pixels, ends excluded."""
+    match = _REGION.fullmatch(spec)
+    assert match is not None
+    y0, y1, x0, x1 = (int(text) for text in match.groups()[1:])
+    if not (y0 < y1 <= shape[0] and x0 < x1 <= shape[1]):
+        wanted = f"TILT:y0:y1,x0:x1 within {shape[0]} x {shape[1]} pixels"
+        raise InputError(
+            expected("region", wanted, spec, "Count pixels from 0 at the top left; the ends do not belong")
+        )
+    mask = np.zeros(shape, dtype=bool)
+    mask[y0:y1, x0:x1] = True
+    return Region(float(match.group(1)), mask)
+
+
+def _told(taught: ReferencePair) -> dict[str, Any]:
+    return {
+        "sources": {spectrum.name: spectrum.source for spectrum in taught.l.spectra},
+        "taken_off": dict(zip(taught.l.names, taught.l.taken_off, strict=False)),
+        "ambiguity": dict(zip(taught.l.names, taught.l.ambiguity, strict=False)),
+        "condition": taught.m.condition,
+    }

@@ -1,0 +1,39 @@
+"""What the tests of the plugin share: a job and a workplace without a window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from napari.components import ViewerModel
+from plugin_fakes import maps
+
+from napari_dipmtv._napari.bench import Bench, bench_of
+from napari_dipmtv._napari.job import Job
+from napari_dipmtv.data import TiltSeries
+
+
+@pytest.fixture
+def job(qtbot: Any) -> Iterator[Job]:
+    """A job that is shut down afterwards."""
+    made = Job(min_preview_s=lambda: 0.0)
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture
+def bench(qtbot: Any) -> Iterator[Bench]:
+    """The workplace of a viewer without a window."""
+    viewer = ViewerModel()
+    made = bench_of(viewer)
+    made.viewer_for_test = viewer  # the bench holds it weakly
+    made.job._min_preview_s = lambda: 0.0
+    yield made
+    made.job.shutdown()
+
+
+@pytest.fixture
+def aligned() -> TiltSeries:
+    """A tiny aligned series."""
+    return maps(kind=TiltSeries)

@@ -1,0 +1,99 @@
+"""F38, F39: what happens to a run when its window or its dock goes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plugin_fakes import Steps, maps
+
+from napari_dipmtv._napari.bench import bench_of
+from napari_dipmtv._napari.reconstruct_widget import ReconstructWidget
+
+CLOSE = """
+import sys, time
+sys.path.insert(0, {folder!r})
+import napari
+from qtpy.QtCore import QTimer
+from plugin_fakes import Steps, cube
+from napari_dipmtv._napari.bench import bench_of
+from napari_dipmtv._napari.reconstruct_widget import ReconstructWidget
+
+viewer = napari.Viewer(show={show})
+dock = ReconstructWidget(viewer)
+viewer.window.add_dock_widget(dock)
+steps = Steps(100_000, pause_s=0.02, value=lambda i: cube())
+bench = bench_of(viewer)
+bench._run("reconstruct", "volume", steps, lambda result: None, stream=True)
+
+def close():
+    print("steps before", steps.done, flush=True)
+    begin = time.monotonic()
+    {how}
+    print("closed in", time.monotonic() - begin, "iterator closed", steps.closed, flush=True)
+
+QTimer.singleShot(700, close)
+napari.run()
+print("left the event loop", steps.closed, flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", ["viewer.close()", "from qtpy.QtWidgets import QApplication; QApplication.quit()"])
+def test_f38_closing_ends_the_run_at_once_and_cleanly(qapp: Any, tmp_path: Path, how: str) -> None:
+    code = CLOSE.format(folder=str(Path(__file__).parent), how=how, show=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "NAPARI_CONFIG": str(tmp_path / "settings.yaml"), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split("steps before")[1].split()[0]) > 2
+    assert "left the event loop True" in done.stdout
+    for word in ("wrapped C/C++", "QThread", "QObject::", "Traceback", "Aborted", "Segmentation"):
+        assert word not in done.stderr, done.stderr
+
+
+def test_napari_knows_that_a_run_is_going_on(make_napari_viewer: Any, qtbot: Any) -> None:
+    """So that it asks before it closes the window."""
+    viewer = make_napari_viewer()
+    bench, steps = bench_of(viewer), Steps(100_000)
+    tasks = viewer.window._task_status_manager
+    bench._run("reconstruct", "volume", steps, lambda _: None)
+    assert tasks.is_busy()
+    assert tasks.get_status() == ["napari-dipmtv: reconstruct is running"]
+    with qtbot.waitSignal(bench.job.ended, timeout=3000):
+        bench.job.stop()
+    assert not tasks.is_busy()
+
+
+def test_closing_the_viewer_stops_the_worker(make_napari_viewer: Any, qtbot: Any) -> None:
+    viewer = make_napari_viewer()
+    bench, steps = bench_of(viewer), Steps(100_000, pause_s=0.01)
+    bench._run("reconstruct", "volume", steps, lambda _: None)
+    qtbot.waitUntil(lambda: steps.done > 2)
+    viewer.close()
+    assert steps.closed
+    assert bench.job.why_not == ""
+
+
+def test_f39_a_removed_dock_lets_the_run_go_on_and_a_new_one_finds_it(make_napari_viewer: Any, qtbot: Any) -> None:
+    viewer = make_napari_viewer()
+    dock = viewer.window.add_dock_widget(ReconstructWidget(viewer), name="Reconstruct")
+    bench, steps = bench_of(viewer), Steps(100_000)
+    bench.session.put("tilt_series", maps())
+    bench._run("reconstruct", "volume", steps, lambda _: None)
+    qtbot.waitUntil(lambda: steps.done > 2)
+    viewer.window.remove_dock_widget(dock)
+    before = steps.done
+    qtbot.waitUntil(lambda: steps.done > before + 5)
+    again = ReconstructWidget(viewer)
+    viewer.window.add_dock_widget(again, name="Reconstruct")
+    qtbot.waitUntil(lambda: "Counting" in again.job_bar.text.text())
+    with qtbot.waitSignal(bench.job.ended, timeout=3000):
+        again.job_bar.stop.click()

@@ -1,0 +1,247 @@
+"""Docks: every stage says what it waits for, every control has a tooltip, two docks of one viewer agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from plugin_fakes import Steps, maps, series
+from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
+from qtpy.QtGui import QDropEvent
+from qtpy.QtWidgets import QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox, QLineEdit, QListView, QWidget
+
+from napari_dipmtv._napari.align_widget import AlignWidget
+from napari_dipmtv._napari.bench import Bench
+from napari_dipmtv._napari.export_widget import ExportWidget
+from napari_dipmtv._napari.half_cut import HalfCut
+from napari_dipmtv._napari.inspect_widget import InspectWidget
+from napari_dipmtv._napari.job_bar import JobBar, duration
+from napari_dipmtv._napari.load_widget import LoadWidget
+from napari_dipmtv._napari.main_widget import STEPS, MainWidget
+from napari_dipmtv._napari.reconstruct_widget import ReconstructWidget
+from napari_dipmtv._napari.references_widget import ReferencesWidget
+from napari_dipmtv._napari.session import ADVICE
+from napari_dipmtv._napari.stage_widget import StageWidget
+from napari_dipmtv._napari.unmix_widget import UnmixWidget
+from napari_dipmtv.io.map_folder import save_maps
+
+GATES = [
+    (ReferencesWidget, "prepared"),
+    (UnmixWidget, "references"),
+    (AlignWidget, "maps"),
+    (ReconstructWidget, "tilt_series"),
+    (InspectWidget, "volume"),
+]
+
+
+def dock(bench: Bench, kind: type[QWidget], qtbot: Any) -> Any:
+    made = kind(bench.viewer_for_test)
+    qtbot.addWidget(made)
+    return made
+
+
+@pytest.mark.parametrize(("kind", "stage"), GATES)
+def test_a_stage_says_what_it_waits_for(bench: Bench, qtbot: Any, kind: type[StageWidget], stage: Any) -> None:
+    widget = dock(bench, kind, qtbot)
+    assert widget.status.text() == ADVICE[stage]
+    assert not widget.job_bar.start.isEnabled()
+    assert widget.job_bar.start.toolTip() == ADVICE[stage]
+
+
+def test_align_opens_with_maps_and_closes_without(bench: Bench, qtbot: Any) -> None:
+    widget = dock(bench, AlignWidget, qtbot)
+    bench.session.load("maps", maps())
+    assert widget.job_bar.start.isEnabled()
+    assert widget.already.isEnabled()
+    bench.session.load("series", series())
+    assert not widget.job_bar.start.isEnabled()
+
+
+def test_already_aligned_leads_to_reconstruct(bench: Bench, qtbot: Any) -> None:
+    align, reconstruct = dock(bench, AlignWidget, qtbot), dock(bench, ReconstructWidget, qtbot)
+    bench.session.load("maps", maps())
+    qtbot.mouseClick(align.already, Qt.MouseButton.LeftButton)
+    assert reconstruct.job_bar.start.isEnabled()
+    assert np.array_equal(bench.session.value("tilt_series").data, maps().data)
+
+
+def test_every_control_has_a_tooltip(bench: Bench, qtbot: Any) -> None:
+    main = dock(bench, MainWidget, qtbot)
+    kinds = (QAbstractButton, QComboBox, QLineEdit, QAbstractSpinBox, QAbstractSlider)
+    missing = []
+    for kind in kinds:
+        for control in main.findChildren(kind):
+            inner = isinstance(control.parent(), (QComboBox, QAbstractSpinBox, QListView))
+            own = control.objectName().startswith("qt_") or control.parent().objectName().startswith("qt_")
+            parents = (control.parent(), control.parent().parent())
+            if not inner and not own and not control.toolTip() and not any(p and p.toolTip() for p in parents):
+                missing.append((kind.__name__, control.parent().__class__.__name__, control.objectName()))
+    assert missing == []
+
+
+def test_wrong_settings_disable_start_and_say_why(bench: Bench, qtbot: Any) -> None:
+    widget = dock(bench, ReconstructWidget, qtbot)
+    bench.session.put("tilt_series", maps())
+    field = widget.form.field("tv_strength")
+    field.selectAll()
+    qtbot.keyClicks(field, "lots")
+    qtbot.keyClick(field, Qt.Key.Key_Return)
+    assert not widget.job_bar.start.isEnabled()
+    assert "TV strength" in widget.job_bar.start.toolTip()
+
+
+@pytest.mark.parametrize("method", ["dipm-tv", "dip-tv", "cs-tv", "sirt"])
+def test_each_method_shows_its_own_form(bench: Bench, qtbot: Any, method: str) -> None:
+    from napari_dipmtv.settings.tomo import METHODS
+
+    widget = dock(bench, ReconstructWidget, qtbot)
+    widget.method.setCurrentIndex(widget.method.findData(method))
+    assert isinstance(widget.form.value(), METHODS[method])
+    assert [form.isHidden() for form in widget.forms.values()].count(False) == 1
+
+
+def test_two_docks_of_one_viewer_watch_the_same_run(bench: Bench, qtbot: Any) -> None:
+    """F39: a dock that is opened later, or again, shows the run that goes on."""
+    first = dock(bench, ReconstructWidget, qtbot)
+    bench.session.put("tilt_series", maps())
+    steps = Steps(400)
+    bench._run("reconstruct", "volume", steps, lambda _: None)
+    qtbot.waitUntil(lambda: steps.done > 2)
+    second = dock(bench, ReconstructWidget, qtbot)
+    first.deleteLater()
+    qtbot.waitUntil(lambda: second.job_bar.bar.value() > 5)
+    assert second.job_bar.stop.isEnabled()
+    with qtbot.waitSignal(bench.job.ended, timeout=2000):
+        qtbot.mouseClick(second.job_bar.stop, Qt.MouseButton.LeftButton)
+    assert "Stopped at step" in second.job_bar.text.text()
+    assert second.job_bar.start.isEnabled()
+
+
+def test_the_job_bar_pauses_and_goes_on(bench: Bench, qtbot: Any) -> None:
+    bar = JobBar(bench.job, "count", "Start", "Count")
+    qtbot.addWidget(bar)
+    steps = Steps(2000)
+    bar.start_clicked.connect(lambda: bench.job.start("count", steps))
+    qtbot.mouseClick(bar.start, Qt.MouseButton.LeftButton)
+    assert not bar.start.isEnabled()
+    assert "is running" in bar.start.toolTip()
+    qtbot.waitUntil(lambda: "left" in bar.text.text())
+    assert "Counting" in bar.text.text()
+    assert "loss" in bar.text.text()
+    qtbot.mouseClick(bar.pause, Qt.MouseButton.LeftButton)
+    assert bar.pause.text() == "Go on"
+    qtbot.mouseClick(bar.pause, Qt.MouseButton.LeftButton)
+    assert bar.pause.text() == "Pause"
+    with qtbot.waitSignal(bench.job.ended, timeout=2000):
+        qtbot.mouseClick(bar.cancel, Qt.MouseButton.LeftButton)
+    assert bar.text.text() == "Cancelled; nothing was kept."
+    assert not bar.stop.isEnabled()
+
+
+def test_the_half_cut_controls_follow_each_other(bench: Bench, qtbot: Any) -> None:
+    one, two = dock(bench, InspectWidget, qtbot), dock(bench, InspectWidget, qtbot)
+    one.position.setRange(-5, 5)
+    two.position.setRange(-5, 5)
+    one.axis.setCurrentIndex(2)
+    one.position.setValue(1.5)
+    one.flip.setChecked(True)
+    one.cut_on.setChecked(True)
+    assert two.cut == one.cut == bench.layers.half_cut == HalfCut(True, "x", 1.5, True)
+
+
+def test_the_steps_show_what_is_done(bench: Bench, qtbot: Any) -> None:
+    main = dock(bench, MainWidget, qtbot)
+    words = lambda: [main.steps.button(i).text() for i in range(len(STEPS))]  # noqa: E731
+    assert words()[3] == "4 Align"
+    bench.session.load("maps", maps())
+    assert words()[0] == "✓ Load"
+    bench.assume_aligned()
+    assert words()[3] == "✓ Align"
+    qtbot.mouseClick(main.steps.button(4), Qt.MouseButton.LeftButton)
+    assert main.stack.currentWidget() is main.panels[4]
+
+
+def test_dropped_maps_are_loaded(bench: Bench, qtbot: Any, tmp_path: Path) -> None:
+    save_maps(maps(), tmp_path / "maps")
+    widget = dock(bench, LoadWidget, qtbot)
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(tmp_path / "maps"))])
+    event = QDropEvent(
+        QPointF(5, 5),
+        Qt.DropAction.CopyAction,
+        data,
+        Qt.MouseButton.LeftButton,
+        Qt.KeyboardModifier.NoModifier,
+    )
+    with qtbot.waitSignal(bench.job.finished, timeout=5000):
+        widget.dropEvent(event)
+    assert np.array_equal(bench.session.value("maps").data, maps().data)
+    assert widget.table.rowCount() == 5
+    assert "FeO, Fe3O4" in widget.status.text()
+
+
+def test_maps_need_angles_and_the_dock_says_so(
+    bench: Bench, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("napari_dipmtv._napari.bench.show_error", shown.append)
+    np.save(tmp_path / "FeO.npy", maps().data[0])
+    widget = dock(bench, LoadWidget, qtbot)
+    with qtbot.waitSignal(bench.job.failed, timeout=5000):
+        widget.open_paths([tmp_path / "FeO.npy"])
+    assert "tilt angles" in shown[0]
+    (tmp_path / "tilts.txt").write_text("-60\n-30\n0\n30\n60\n")
+    widget.open_paths([tmp_path / "tilts.txt"])
+    widget.map_source.setValue(widget.map_source.value().replace(pixel_nm=0.5))
+    with qtbot.waitSignal(bench.job.finished, timeout=5000):
+        widget.open_paths([tmp_path / "FeO.npy"])
+    loaded = bench.session.value("maps")
+    assert loaded.channels == ("FeO",)
+    assert loaded.tilts_deg == (-60, -30, 0, 30, 60)
+    assert loaded.pixel_nm == 0.5
+
+
+def test_export_says_what_is_missing(bench: Bench, qtbot: Any, tmp_path: Path) -> None:
+    widget = dock(bench, ExportWidget, qtbot)
+    assert "nothing to export" in widget.job_bar.start.toolTip()
+    bench.session.load("maps", maps())
+    assert widget.job_bar.start.toolTip() == "Choose a folder first."
+    widget.folder.setText(str(tmp_path / "out"))
+    with qtbot.waitSignal(bench.exported, timeout=5000):
+        qtbot.mouseClick(widget.job_bar.start, Qt.MouseButton.LeftButton)
+    assert (tmp_path / "out" / "maps_FeO.tif").is_file()
+    assert widget.files.count() == len(list((tmp_path / "out").iterdir()))
+
+
+def test_an_export_that_cannot_be_written_is_told(
+    bench: Bench, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("napari_dipmtv._napari.bench.show_error", shown.append)
+    (tmp_path / "file").write_text("in the way")
+    widget = dock(bench, ExportWidget, qtbot)
+    bench.session.load("maps", maps())
+    widget.folder.setText(str(tmp_path / "file"))
+    with qtbot.waitSignal(bench.job.failed, timeout=5000):
+        qtbot.mouseClick(widget.job_bar.start, Qt.MouseButton.LeftButton)
+    assert "folder" in shown[0]
+    assert bench.session.has("maps")
+    assert widget.job_bar.start.isEnabled()
+
+
+def test_plots_follow_the_theme(bench: Bench, qtbot: Any) -> None:
+    viewer: ViewerModel = bench.viewer_for_test
+    widget = dock(bench, AlignWidget, qtbot)
+    dark = widget.quality.figure.get_facecolor()
+    viewer.theme = "light"
+    assert widget.quality.figure.get_facecolor() != dark
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(3.21, "3.2 s"), (42.4, "42 s"), (600, "10 min"), (9000, "2.5 h")]
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

@@ -1,0 +1,451 @@
+"""The command line: every verb, JSON for machines, one sentence and exit code 2 for bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+import tifffile
+from typer.testing import CliRunner, Result
+
+from napari_dipmtv.cli.app import app
+from napari_dipmtv.cli.whole import STAGES
+from napari_dipmtv.data import TiltSeries
+from napari_dipmtv.io.map_folder import load_saved_maps, load_saved_series, save_maps
+from napari_dipmtv.io.volumes import load_labels, load_volume
+from napari_dipmtv.phantom import count_series, make_volume
+from napari_dipmtv.settings.base import knobs
+from napari_dipmtv.settings.phantom import PhantomSettings
+
+TILTS = (-60.0, -40.0, -20.0, 0.0, 20.0, 40.0, 60.0)
+TINY = PhantomSettings(
+    field_voxels=20, size_nm=13, skin_nm=1.5, shell_nm=2.5, void_radius_nm=1, supersampling=1
+)
+TINY_SIMULATION = (
+    "phantom.field_voxels=20",
+    "phantom.size_nm=13",
+    "phantom.shell_nm=2.5",
+    "phantom.void_radius_nm=1",
+    "phantom.supersampling=1",
+    "tilt_step_deg=35",
+    "image_drift_px=0.5",
+    "dose_e_per_a2=2e5",
+)
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """Two stacks of maps on disk with their angles."""
+
+    folder: Path
+    series: TiltSeries
+
+    def words(self, out: Path, *more: object) -> list[object]:
+        channels = [
+            "--channel",
+            f"FeO={self.folder / 'feo.tif'}",
+            "--channel",
+            f"Fe3O4={self.folder / 'fe3o4.mrc'}",
+        ]
+        angles = ["--angles", self.folder / "tilts.txt", "--pixel-nm", 0.4]
+        return ["reconstruct", *channels, *angles, "--device", "cpu", "--out", out, *more]
+
+
+@pytest.fixture(scope="module")
+def stacks(tmp_path_factory: pytest.TempPathFactory) -> Stacks:
+    folder = tmp_path_factory.mktemp("stacks")
+    series = count_series(make_volume(TINY), TILTS, relative_noise=0.1, seed=1)
+    tifffile.imwrite(folder / "feo.tif", series.data[0])
+    with mrcfile.new(folder / "fe3o4.mrc", data=series.data[1]) as file:
+        file.voxel_size = 4.0  # Å
+    (folder / "tilts.txt").write_text("\n".join(map(str, TILTS)))
+    return Stacks(folder, series)
+
+
+@pytest.mark.parametrize("method", ["sirt", "cs-tv", "dip-tv", "dipm-tv"])
+def test_reconstruct_takes_any_stacks(stacks: Stacks, tmp_path: Path, method: str) -> None:
+    words = ("--method", method, "--iterations", 3, "--seed", 7)
+    small = ("--set", "filters=[4,4]", "--set", "skips=[2,2]") if method.startswith("dip") else ()
+    done = call(*stacks.words(tmp_path / "out", *words, *small))
+    assert done.exit_code == 0, done.output
+    volume = load_volume(tmp_path / "out")
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert volume.channels == ("FeO", "Fe3O4")
+    assert volume.data.shape == (2, 20, 20, 20)
+    assert volume.voxel_nm == pytest.approx(0.4)
+    assert report["iterations"] == 3
+    assert report["stopped"] is False
+    assert report["device"] == "cpu"
+    assert report["seed"] == 7
+    assert report["settings"][method]["iterations"] == 3
+    assert len(report["inputs"]) == 3
+    assert 0 < report["data_residual"] < 1.2
+    assert all(len(curve) == 3 for curve in report["losses"].values())
+    assert report["versions"]["torch"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "report.json",
+        "volume_Fe3O4.tif",
+        "volume_FeO.tif",
+    ]
+
+
+def test_reconstruct_finds_the_particle(stacks: Stacks, tmp_path: Path) -> None:
+    done = call(*stacks.words(tmp_path / "out", "--method", "sirt", "--iterations", 20))
+    assert done.exit_code == 0, done.output
+    found, true = load_volume(tmp_path / "out").data, make_volume(TINY).data
+    error = np.linalg.norm(found - true) / np.linalg.norm(true)
+    assert error < 0.55  # nothing found would be 1
+    assert "volume_FeO.tif" in done.stdout
+
+
+def test_json_is_one_object_and_silent(stacks: Stacks, tmp_path: Path) -> None:
+    done = call(*stacks.words(tmp_path / "out", "--method", "sirt", "--json"))
+    assert json.loads(done.stdout)["method"] == "sirt"
+    assert done.stderr == ""
+
+
+def test_json_errors_are_json_too(stacks: Stacks, tmp_path: Path) -> None:
+    done = call(*stacks.words(tmp_path / "out", "--method", "magic", "--json"))
+    assert done.exit_code == 2
+    assert "expected sirt, cs-tv" in json.loads(done.stdout)["error"]
+
+
+def test_counts_are_poisson(stacks: Stacks, tmp_path: Path) -> None:
+    counts = stacks.series.data * stacks.series.counts_per_unit
+    for name, channel in zip("ab", np.rint(counts), strict=True):
+        tifffile.imwrite(tmp_path / f"{name}.tif", channel.astype(np.float32))
+    channels = (
+        "--channel",
+        f"a={tmp_path / 'a.tif'}",
+        "--channel",
+        f"b={tmp_path / 'b.tif'}",
+        "--pixel-nm",
+        1,
+    )
+    words = (
+        "reconstruct",
+        *channels,
+        "--angles",
+        stacks.folder / "tilts.txt",
+        "--method",
+        "cs-tv",
+        "--iterations",
+        5,
+    )
+    first = call(*words, "--counts", "--out", tmp_path / "counts", "--json")
+    second = call(*words, "--out", tmp_path / "plain", "--json")
+    assert json.loads(first.stdout)["losses"] != json.loads(second.stdout)["losses"]
+
+
+def test_one_file_per_view(stacks: Stacks, tmp_path: Path) -> None:
+    views = tmp_path / "views"
+    views.mkdir()
+    for tilt, view in zip(TILTS, np.moveaxis(stacks.series.data, 1, 0), strict=True):
+        np.save(views / f"tilt_{tilt:+g}.npy", np.moveaxis(view, 0, -1))
+    source = ("--map-folder", views, "--channels", "FeO,Fe3O4", "--pixel-nm", 0.4)
+    done = call("reconstruct", *source, "--method", "sirt", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    direct = call(*stacks.words(tmp_path / "direct", "--method", "sirt"))
+    assert direct.exit_code == 0, direct.output
+    np.testing.assert_array_equal(load_volume(tmp_path / "out").data, load_volume(tmp_path / "direct").data)
+
+
+BAD: dict[str, tuple[Callable[[Path], object], str]] = {
+    "angle file missing": (lambda d: (d / "tilts.txt").unlink(), "tilts.txt"),
+    "wrong number of angles": (lambda d: (d / "tilts.txt").write_text("-30\n0\n30\n"), "3 along t"),
+    "an angle is no number": (lambda d: (d / "tilts.txt").write_text("-30\nzero\n"), "zero"),
+    "angles in radians": (
+        lambda d: (d / "tilts.txt").write_text("\n".join(str(t / 57.3) for t in TILTS)),
+        "radians",
+    ),
+    "unequal shapes": (
+        lambda d: tifffile.imwrite(d / "feo.tif", np.ones((7, 20, 19), np.float32)),
+        "one shape",
+    ),
+    "all NaN": (
+        lambda d: tifffile.imwrite(d / "feo.tif", np.full((7, 20, 20), np.nan, np.float32)),
+        "content",
+    ),
+    "truncated file": (lambda d: (d / "feo.tif").write_bytes((d / "feo.tif").read_bytes()[:3000]), "feo.tif"),
+    "empty file": (lambda d: (d / "fe3o4.mrc").write_bytes(b""), "fe3o4.mrc"),
+    "no such stack": (lambda d: (d / "feo.tif").unlink(), "nothing there"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_files_give_one_sentence_and_write_nothing(stacks: Stacks, tmp_path: Path, case: str) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in stacks.folder.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    spoil, hint = BAD[case]
+    spoil(copy)
+    done = call(*Stacks(copy, stacks.series).words(tmp_path / "out", "--method", "sirt"))
+    assert done.exit_code == 2, done.output
+    assert hint in done.stderr
+    assert "Traceback" not in done.output
+    assert sum(line.startswith("Error: ") for line in done.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "hint"),
+    [
+        (["--method", "sart"], "sirt, cs-tv, dip-tv, dipm-tv"),
+        (["--set", "tv_strength=-1"], "greater than or equal to 0"),
+        (["--set", "lambda=1"], "no setting 'lambda'"),
+        (["--set", "tv_strength"], "NAME=VALUE"),
+        (["--iterations", "0"], "iterations"),
+        (["--device", "cuda:99"], "cuda"),
+        (["--pixel-nm", "-1"], "positive"),
+        (["--channel", "FeO=again.tif"], "each name once"),
+        (["--maps", "."], "one of"),
+        (["--tilt-axis", "z"], "y or x"),
+        (["--axes", "tyq"], "axes"),
+    ],
+)
+def test_bad_options_give_one_sentence_and_write_nothing(
+    stacks: Stacks, tmp_path: Path, more: list[str], hint: str
+) -> None:
+    done = call(*stacks.words(tmp_path / "out", *more))
+    assert done.exit_code == 2, done.output
+    assert hint in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_is_a_file_is_refused_before_the_work(stacks: Stacks, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    done = call(*stacks.words(tmp_path / "out/deeper", "--method", "sirt"))
+    assert done.exit_code == 2
+    assert "a file at" in done.stderr
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_ctrl_c_keeps_the_volume_reached_so_far(stacks: Stacks, tmp_path: Path) -> None:
+    words = stacks.words(tmp_path / "out", "--method", "sirt", "--iterations", 10000)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "napari_dipmtv", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "FORCE_COLOR": "1", "TTY_INTERACTIVE": "1"},
+    )
+    assert process.stderr is not None
+    seen = b""
+    deadline = time.monotonic() + 60
+    while b"/10000" not in seen and time.monotonic() < deadline:
+        seen += os.read(process.stderr.fileno(), 4096)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr.decode()
+    assert b"Stopped early" in stdout
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["stopped"] is True
+    assert 0 < report["iterations"] < 10000
+    assert load_volume(tmp_path / "out").data.max() > 0
+
+
+def test_ctrl_c_before_there_is_anything_ends_with_130(
+    stacks: Stacks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_dipmtv import pipeline
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "reconstruct", interrupted)
+    done = call(*stacks.words(tmp_path / "out", "--method", "sirt"))
+    assert done.exit_code == 130
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def spectra(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("simulated") / "spectra"
+    words = [word for assignment in TINY_SIMULATION for word in ("--set", assignment)]
+    done = call("simulate", "--out", folder, *words)
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+def test_simulate_writes_pairs_and_truth(spectra: Path) -> None:
+    assert len(list(spectra.glob("lowloss_*.hspy"))) == len(list(spectra.glob("coreloss_*.hspy"))) == 5
+    assert json.loads((spectra / "truth/truth.json").read_text())["channels"] == ["FeO", "Fe3O4"]
+
+
+def test_from_spectra_to_phases(spectra: Path, tmp_path: Path) -> None:
+    core, shell = "FeO=0:8:12,8:12", "Fe3O4=0:8:12,5:7"
+    done = call("unmix", spectra, "--reference", core, "--reference", shell, "--out", tmp_path / "maps")
+    assert done.exit_code == 0, done.output
+    maps = load_saved_maps(tmp_path / "maps")
+    assert maps.channels == ("FeO", "Fe3O4")
+    assert maps.covariance is not None
+    assert {"variance_FeO.tif", "m_references.csv", "report.json"} <= {
+        p.name for p in (tmp_path / "maps").iterdir()
+    }
+
+    done = call(
+        "align", "--maps", tmp_path / "maps", "--set", "rounds=1", "--out", tmp_path / "aligned", "--json"
+    )
+    assert done.exit_code == 0, done.output
+    shifts = json.loads(done.stdout)["shifts_px"]
+    series = load_saved_series(tmp_path / "aligned")
+    assert series.alignment is not None
+    np.testing.assert_allclose(series.alignment.shifts_px, shifts)
+
+    again = call("align", "--maps", tmp_path / "aligned", "--out", tmp_path / "again")
+    assert again.exit_code == 2
+    assert "not aligned yet" in again.stderr
+
+    done = call(
+        "reconstruct", "--maps", tmp_path / "aligned", "--method", "sirt", "--out", tmp_path / "volume"
+    )
+    assert done.exit_code == 0, done.output
+    done = call("segment", tmp_path / "volume", "--out", tmp_path / "phases")
+    assert done.exit_code == 0, done.output
+    labels = load_labels(tmp_path / "phases/labels.tif")
+    assert labels.mask("Fe3O4 shell").any()
+    assert "Fe3O4 shell volume" in (tmp_path / "phases/measures.csv").read_text(encoding="utf-8-sig")
+
+    formats = ("--format", "mrc", "--format", "hspy", "--labels", tmp_path / "phases/labels.tif")
+    done = call("export", tmp_path / "volume", *formats, "--out", tmp_path / "export")
+    assert done.exit_code == 0, done.output
+    names = {path.name for path in (tmp_path / "export").iterdir()}
+    assert {
+        "volume_FeO.mrc",
+        "volume_Fe3O4.mrc",
+        "volume.hspy",
+        "mesh_Fe3O4_shell.stl",
+        "labels.tif",
+    } <= names
+    original = load_volume(tmp_path / "volume")
+    np.testing.assert_array_equal(load_volume(tmp_path / "export/volume.hspy").data, original.data)
+
+
+def test_references_from_a_file_that_simulate_knows(spectra: Path, tmp_path: Path) -> None:
+    from napari_dipmtv.io.reference_spectra import save_references
+    from napari_dipmtv.phantom import simulate
+    from napari_dipmtv.settings.simulation import SimulationSettings
+
+    truth = json.loads((spectra / "truth/truth.json").read_text())["settings"]
+    pure = simulate(SimulationSettings.from_mapping(truth)).l_references
+    table = save_references(pure, tmp_path / "pure.csv")
+    words = ("--reference", f"FeO={table}", "--reference", f"Fe3O4={table}")
+    done = call("unmix", spectra, *words, "--out", tmp_path / "maps", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["references"]["sources"] == {"FeO": "pure.csv", "Fe3O4": "pure.csv"}
+    maps, true = load_saved_maps(tmp_path / "maps").data, np.load(spectra / "truth/fe_maps.npy")
+    for found, wanted in zip(maps, true, strict=True):
+        assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("references", "hint"),
+    [
+        ([], "auto"),
+        (["FeO=0:8:12,8:99"], "20 x 20"),
+        (["FeO=0:8:12,8:12", "Fe3O4=nothing.csv"], "nothing.csv"),
+        (["FeO=spectrum.xyz"], "xyz"),
+        (["FeO"], "NAME=SPEC"),
+    ],
+)
+def test_bad_references_write_nothing(
+    spectra: Path, tmp_path: Path, references: list[str], hint: str
+) -> None:
+    words = [word for reference in references for word in ("--reference", reference)]
+    done = call("unmix", spectra, *words, "--out", tmp_path / "maps")
+    assert done.exit_code == 2, done.output
+    assert hint in done.stderr
+    assert not (tmp_path / "maps").exists()
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = call("unmix", tmp_path / "empty", "--reference", "auto", "--out", tmp_path / "maps")
+    assert done.exit_code == 2
+    assert "empty" in done.stderr
+
+
+def test_run_goes_through_a_project(stacks: Stacks, tmp_path: Path) -> None:
+    project = {
+        "format": "napari-dipmtv project",
+        "version": 1,
+        "inputs": {
+            "maps": {"FeO": str(stacks.folder / "feo.tif"), "Fe3O4": str(stacks.folder / "fe3o4.mrc")},
+            "angles": str(stacks.folder / "tilts.txt"),
+            "pixel_nm": 0.4,
+        },
+        "output": "results",
+        "align": {"rounds": 0, "find_axis_angle": False},
+        "reconstruct": {"method": "sirt", "settings": {"iterations": 10}, "device": "cpu"},
+    }
+    (tmp_path / "cube.dipmtv.json").write_text(json.dumps(project))
+    done = call("run", tmp_path / "cube.dipmtv.json", "--json")
+    assert done.exit_code == 0, done.output
+    files = [Path(name).name for name in json.loads(done.stdout)["files"]]
+    assert {"volume_FeO.tif", "labels.tif", "measures.csv", "report.json"} <= set(files)
+    assert (tmp_path / "results/report.json").is_file()
+
+
+def test_a_saved_series_needs_no_second_look(stacks: Stacks, tmp_path: Path) -> None:
+    save_maps(stacks.series, tmp_path / "aligned")
+    done = call("reconstruct", "--maps", tmp_path / "aligned", "--method", "sirt", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "taken as aligned" not in done.stderr
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_settings_lists_every_knob(stage: str) -> None:
+    table = call("settings", stage)
+    facts = json.loads(call("settings", stage, "--json").stdout)
+    assert table.exit_code == 0, table.output
+    wanted = [knob.name for knob in knobs(STAGES[stage])]
+    assert list(facts) == wanted
+    assert all(facts[name]["description"] for name in wanted)
+
+
+def test_settings_refuses_an_unknown_stage() -> None:
+    done = call("settings", "fourier")
+    assert done.exit_code == 2
+    assert "dipm-tv" in done.stderr
+
+
+def test_gui_without_napari_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "napari_dipmtv._napari.app", None)
+    done = call("gui")
+    assert done.exit_code == 2
+    assert "napari-dipmtv[all]" in done.stderr
+
+
+def test_version_and_help() -> None:
+    from napari_dipmtv import __version__
+
+    assert call("--version").stdout.strip() == __version__
+    help_text = call("--help").stdout
+    for command in (
+        "demo",
+        "simulate",
+        "unmix",
+        "align",
+        "reconstruct",
+        "segment",
+        "export",
+        "run",
+        "gui",
+        "settings",
+    ):
+        assert command in help_text
