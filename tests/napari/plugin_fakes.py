@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from napari_dipmtv.data import ChannelMaps, DualSpectrumImage, EnergyAxis, SpectrumImage, SpectrumSeries, Volume
+from napari_dipmtv.data import (
+    ChannelMaps,
+    DualSpectrumImage,
+    EnergyAxis,
+    SpectrumImage,
+    SpectrumSeries,
+    Volume,
+)
 from napari_dipmtv.states import State
 
 CHANNELS = ("FeO", "Fe3O4")
@@ -39,14 +46,19 @@ def series(core_offsets: tuple[float, ...] = (0.0,) * len(TILTS)) -> SpectrumSer
         return SpectrumImage(counts, EnergyAxis(start, 0.5, 6), 0.5, tilt)
 
     return SpectrumSeries(
-        tuple(DualSpectrumImage(image(0, t), image(700 + o, t)) for t, o in zip(TILTS, core_offsets, strict=True))
+        tuple(
+            DualSpectrumImage(image(0, t), image(700 + o, t))
+            for t, o in zip(TILTS, core_offsets, strict=True)
+        )
     )
 
 
 class Steps:
     """An iterator of states that a test can hold, count and see closed."""
 
-    def __init__(self, total: int = 20, *, pause_s: float = 0.005, value: Callable[[int], Any] | None = None) -> None:
+    def __init__(
+        self, total: int = 20, *, pause_s: float = 0.005, value: Callable[[int], Any] | None = None
+    ) -> None:
         self.total, self.pause_s = total, pause_s
         self.value = value or (lambda i: i)
         self.fail_at: tuple[int, Exception] | None = None

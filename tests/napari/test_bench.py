@@ -55,7 +55,9 @@ def test_one_workplace_per_viewer(qtbot: Any) -> None:
     assert bench_of(one) is not bench_of(two)
 
 
-def test_a_run_streams_and_ends_in_the_session(ready: Bench, steps: Steps, qtbot: Any, errors: list[str]) -> None:
+def test_a_run_streams_and_ends_in_the_session(
+    ready: Bench, steps: Steps, qtbot: Any, errors: list[str]
+) -> None:
     with qtbot.waitSignal(ready.job.preview, timeout=5000):
         start(ready)
     qtbot.waitUntil(lambda: bool(names(ready)))

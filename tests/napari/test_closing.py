@@ -42,7 +42,9 @@ print("left the event loop", steps.closed, flush=True)
 """
 
 
-@pytest.mark.parametrize("how", ["viewer.close()", "from qtpy.QtWidgets import QApplication; QApplication.quit()"])
+@pytest.mark.parametrize(
+    "how", ["viewer.close()", "from qtpy.QtWidgets import QApplication; QApplication.quit()"]
+)
 def test_f38_closing_ends_the_run_at_once_and_cleanly(qapp: Any, tmp_path: Path, how: str) -> None:
     code = CLOSE.format(folder=str(Path(__file__).parent), how=how, show=True)
     done = subprocess.run(
@@ -82,7 +84,9 @@ def test_closing_the_viewer_stops_the_worker(make_napari_viewer: Any, qtbot: Any
     assert bench.job.why_not == ""
 
 
-def test_f39_a_removed_dock_lets_the_run_go_on_and_a_new_one_finds_it(make_napari_viewer: Any, qtbot: Any) -> None:
+def test_f39_a_removed_dock_lets_the_run_go_on_and_a_new_one_finds_it(
+    make_napari_viewer: Any, qtbot: Any
+) -> None:
     viewer = make_napari_viewer()
     dock = viewer.window.add_dock_widget(ReconstructWidget(viewer), name="Reconstruct")
     bench, steps = bench_of(viewer), Steps(100_000)

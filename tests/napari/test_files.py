@@ -85,7 +85,9 @@ def test_volumes_and_phases_are_written_and_read(tmp_path: Path) -> None:
     labels[4:8, 4:8, 4:8] = 1
     phases = Segmentation(labels, {0: "vacuum", 1: "FeO core"}, 0.5)
     bench_of(viewer).layers.show_segmentation(phases, CHANNELS)
-    written = write_volume(str(tmp_path / "out.tif"), [layer.as_layer_data_tuple() for layer in viewer.layers])
+    written = write_volume(
+        str(tmp_path / "out.tif"), [layer.as_layer_data_tuple() for layer in viewer.layers]
+    )
     assert len(written) == 3
     volume = load_volume(tmp_path / "out")
     assert np.array_equal(volume.data, cube().data)
@@ -115,7 +117,9 @@ def test_a_surface_in_nm_as_x_y_z(tmp_path: Path) -> None:
     layer = ViewerModel().add_surface((corners, faces), scale=(0.5,) * 3, translate=(1, 1, 1))
     data, about, _ = layer.as_layer_data_tuple()
     [file] = write_surface(str(tmp_path / "s.stl"), data, about)
-    facets = np.frombuffer(Path(file).read_bytes()[84:], np.dtype([("n", "<f4", 3), ("c", "<f4", (3, 3)), ("a", "<u2")]))
+    facets = np.frombuffer(
+        Path(file).read_bytes()[84:], np.dtype([("n", "<f4", 3), ("c", "<f4", (3, 3)), ("a", "<u2")])
+    )
     assert len(facets) == 4
     assert facets["c"].reshape(-1, 3).max(axis=0) == pytest.approx([2.5, 2.0, 1.5])  # x, y, z
 

@@ -41,7 +41,11 @@ def other(knob: Any) -> Any:
         return knob.default + 1 if knob.high is None or knob.default < knob.high else knob.default - 1
     if isinstance(knob.default, float):
         top = 0.0 if knob.high is None else knob.high
-        return knob.default + (top - knob.default) * 0.123456789 if knob.high else knob.default * 1.0123456789 + 1e-9
+        return (
+            knob.default + (top - knob.default) * 0.123456789
+            if knob.high
+            else knob.default * 1.0123456789 + 1e-9
+        )
     if isinstance(knob.default, str):
         return "FeO"
     return knob.default
@@ -91,7 +95,11 @@ def test_typing_a_number_emits_once_with_the_new_model(qtbot: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "text", "words"),
-    [("tv_strength", "much", "TV strength"), ("tv_strength", "-1", "tv_strength"), ("filters", "8, x", "Filters")],
+    [
+        ("tv_strength", "much", "TV strength"),
+        ("tv_strength", "-1", "tv_strength"),
+        ("filters", "8, x", "Filters"),
+    ],
 )
 def test_wrong_text_is_told_and_mended(qtbot: Any, name: str, text: str, words: str) -> None:
     form = SettingsForm(DipSettings)

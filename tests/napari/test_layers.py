@@ -45,7 +45,11 @@ def test_all_stages_share_units_and_the_scale_bar(viewer: ViewerModel, layers: L
         layers.show_volume(cube(), "SIRT", "volume 0")
         layers.show_segmentation(segmentation(), CHANNELS)
     assert [str(unit) for unit in viewer.layers.extent.units] == [
-        "electron_volt", "degree", "nanometer", "nanometer", "nanometer",
+        "electron_volt",
+        "degree",
+        "nanometer",
+        "nanometer",
+        "nanometer",
     ]
     assert viewer.canvas.overlays.scale_bar.visible
 
@@ -167,7 +171,9 @@ def test_one_plane_cuts_all_solids(viewer: ViewerModel, layers: Layers, axis: An
 
 @pytest.mark.parametrize("axis", ["z", "y", "x"])
 @pytest.mark.parametrize("flip", [False, True])
-def test_the_camera_looks_at_the_open_side(viewer: ViewerModel, layers: Layers, axis: Any, flip: bool) -> None:
+def test_the_camera_looks_at_the_open_side(
+    viewer: ViewerModel, layers: Layers, axis: Any, flip: bool
+) -> None:
     layers.show_volume(cube(), "SIRT", "volume 0")
     cut = HalfCut(True, axis, 0.0, flip)
     look_into(viewer, cut)

@@ -34,7 +34,13 @@ def test_there_is_a_dock_for_everything(manifest: PluginManifest) -> None:
     names = [widget.display_name for widget in manifest.contributions.widgets]
     assert names[0] == "DIPm-TV"
     assert [name.split()[1] for name in names[1:]] == [
-        "Load", "References", "Unmix", "Align", "Reconstruct", "Inspect", "Export",
+        "Load",
+        "References",
+        "Unmix",
+        "Align",
+        "Reconstruct",
+        "Inspect",
+        "Export",
     ]
     used = {
         thing.command
@@ -74,7 +80,11 @@ def test_discovery_imports_nothing_heavy(repository: Path) -> None:
         f"print([name for name in {(*HEAVY, 'qtpy', 'PyQt6', 'napari')!r} if name in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60, env=dict(os.environ)
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=dict(os.environ),
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"

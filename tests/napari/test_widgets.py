@@ -11,13 +11,21 @@ from napari.components import ViewerModel
 from plugin_fakes import Steps, maps, series
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent
-from qtpy.QtWidgets import QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox, QLineEdit, QListView, QWidget
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QComboBox,
+    QLineEdit,
+    QListView,
+    QWidget,
+)
 
 from napari_dipmtv._napari.align_widget import AlignWidget
 from napari_dipmtv._napari.bench import Bench
 from napari_dipmtv._napari.export_widget import ExportWidget
 from napari_dipmtv._napari.half_cut import HalfCut
-from napari_dipmtv._napari.inspect_widget import InspectWidget
+from napari_dipmtv._napari.inspect_widget import InspectWidget, number
 from napari_dipmtv._napari.job_bar import JobBar, duration
 from napari_dipmtv._napari.load_widget import LoadWidget
 from napari_dipmtv._napari.main_widget import STEPS, MainWidget
@@ -44,7 +52,9 @@ def dock(bench: Bench, kind: type[QWidget], qtbot: Any) -> Any:
 
 
 @pytest.mark.parametrize(("kind", "stage"), GATES)
-def test_a_stage_says_what_it_waits_for(bench: Bench, qtbot: Any, kind: type[StageWidget], stage: Any) -> None:
+def test_a_stage_says_what_it_waits_for(
+    bench: Bench, qtbot: Any, kind: type[StageWidget], stage: Any
+) -> None:
     widget = dock(bench, kind, qtbot)
     assert widget.status.text() == ADVICE[stage]
     assert not widget.job_bar.start.isEnabled()
@@ -77,7 +87,12 @@ def test_every_control_has_a_tooltip(bench: Bench, qtbot: Any) -> None:
             inner = isinstance(control.parent(), (QComboBox, QAbstractSpinBox, QListView))
             own = control.objectName().startswith("qt_") or control.parent().objectName().startswith("qt_")
             parents = (control.parent(), control.parent().parent())
-            if not inner and not own and not control.toolTip() and not any(p and p.toolTip() for p in parents):
+            if (
+                not inner
+                and not own
+                and not control.toolTip()
+                and not any(p and p.toolTip() for p in parents)
+            ):
                 missing.append((kind.__name__, control.parent().__class__.__name__, control.objectName()))
     assert missing == []
 
@@ -245,3 +260,11 @@ def test_plots_follow_the_theme(bench: Bench, qtbot: Any) -> None:
 )
 def test_durations(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "uncertainty", "words"),
+    [(2068.4, 253.0, "2070 ± 250"), (1.5789, 0.41, "1.58 ± 0.41"), (3.0214, None, "3.021"), (7.0, 0.0, "7")],
+)
+def test_measures_show_the_digits_that_are_known(value: float, uncertainty: float | None, words: str) -> None:
+    assert number(value, uncertainty) == words

@@ -29,12 +29,19 @@ class AlignWidget(StageWidget):
         super().__init__(napari_viewer)
         self.form = SettingsForm(AlignSettings)
         self.job_bar = JobBar(
-            self.bench.job, "align", "Align", "Estimate the alignment by projection matching, then apply it once"
+            self.bench.job,
+            "align",
+            "Align",
+            "Estimate the alignment by projection matching, then apply it once",
         )
         self.already = button("Already aligned", "")
         self._already_tip = "Take the maps as they are: tilt axis vertical, through the centre of the image"
-        self.sinograms = Plot(napari_viewer, 170, "Signal along x for every tilt, before and after: smooth curves are good")
-        self.quality = Plot(napari_viewer, 140, "Re-projection error of each round: it should fall and level off")
+        self.sinograms = Plot(
+            napari_viewer, 170, "Signal along x for every tilt, before and after: smooth curves are good"
+        )
+        self.quality = Plot(
+            napari_viewer, 140, "Re-projection error of each round: it should fall and level off"
+        )
         self.words = note()
         self.words.setToolTip("What was found")
         self._lay_out()
@@ -82,7 +89,9 @@ class AlignWidget(StageWidget):
             self.words.setText("")
         else:
             self.quality.curves(
-                {"re-projection": (np.arange(1, len(found.quality) + 1), found.quality)}, "round", "relative error"
+                {"re-projection": (np.arange(1, len(found.quality) + 1), found.quality)},
+                "round",
+                "relative error",
             )
             largest = float(np.abs(found.shifts_px).max())
             self.words.setText(

@@ -117,7 +117,13 @@ class Bench(QObject):
     def prepare(self, settings: PrepareSettings) -> None:
         """Bring the spectra to electrons on one energy axis."""
         series = self.session.value("series")
-        self._run("prepare", "prepared", lambda: pipeline.prepare_states(series, settings), self._keeper("prepared"), settings)
+        self._run(
+            "prepare",
+            "prepared",
+            lambda: pipeline.prepare_states(series, settings),
+            self._keeper("prepared"),
+            settings,
+        )
 
     def make_references(self, regions: Mapping[str, Region] | str, settings: ReferenceSettings) -> None:
         """Make L references of regions (or "auto") and learn the M references from them."""

@@ -39,7 +39,9 @@ class ExportWidget(StageWidget):
             self.formats[name] = QCheckBox(title)
             self.formats[name].setToolTip(tip)
         self.formats["ome-tiff"].setChecked(True)
-        self.job_bar = JobBar(self.bench.job, "export", "Export", "Write the files; those of the same name are replaced")
+        self.job_bar = JobBar(
+            self.bench.job, "export", "Export", "Write the files; those of the same name are replaced"
+        )
         self.files = QListWidget()
         self.files.setToolTip("Files of the last export")
         self._lay_out()
@@ -58,7 +60,11 @@ class ExportWidget(StageWidget):
             )
             if self.session.has(stage)
         ]
-        reason = "" if there else "There is nothing to export yet: make maps (steps 1 to 3) or a volume (step 5) first."
+        reason = (
+            ""
+            if there
+            else "There is nothing to export yet: make maps (steps 1 to 3) or a volume (step 5) first."
+        )
         self.status.setText(reason or f"Ready to write: {', '.join(there)}.")
         if not reason and not self.folder.text().strip():
             reason = "Choose a folder first."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
@@ -69,14 +70,21 @@ class InspectWidget(StageWidget):
         else:
             self.table.setRowCount(0)
         self.table.setVisible(self.table.rowCount() > 0)
-        enable(self.phases, "Show the phases instead of the densities", "" if self._segmented else "Segment first.")
+        enable(
+            self.phases,
+            "Show the phases instead of the densities",
+            "" if self._segmented else "Segment first.",
+        )
         self.phases.setChecked(self._segmented)
 
     @property
     def cut(self) -> HalfCut:
         """The half cut that the controls describe."""
         return HalfCut(
-            self.cut_on.isChecked(), self.axis.currentData(), float(self.position.value()), self.flip.isChecked()
+            self.cut_on.isChecked(),
+            self.axis.currentData(),
+            float(self.position.value()),
+            self.flip.isChecked(),
         )
 
     @property
@@ -110,13 +118,19 @@ class InspectWidget(StageWidget):
             self.open_up: "Switch to 3-D, switch the half cut on and look into it",
             self.rendering: "How densities are drawn in 3-D",
             self.level: "Density of the surface, as a share of the density inside; larger shows less",
-            **{control: f"Show the {name} plane through the middle in 2-D" for name, control in self.planes.items()},
+            **{
+                control: f"Show the {name} plane through the middle in 2-D"
+                for name, control in self.planes.items()
+            },
         }
 
     def _make_phase_controls(self) -> None:
         self.form = SettingsForm(SegmentSettings)
         self.job_bar = JobBar(
-            self.bench.job, "segment", "Segment and measure", "Name the phases of every voxel and measure them"
+            self.bench.job,
+            "segment",
+            "Segment and measure",
+            "Name the phases of every voxel and measure them",
         )
         self.phases = QCheckBox("Show phases")
         self.table = QTableWidget(0, 3)
@@ -208,13 +222,22 @@ class InspectWidget(StageWidget):
     def _fill(self, measures: tuple[object, ...]) -> None:
         self.table.setRowCount(len(measures))
         for r, measure in enumerate(measures):
-            spread = "" if measure.uncertainty is None else f" ± {measure.uncertainty:.2g}"
-            for c, text in enumerate((measure.name, f"{measure.value:.4g}{spread}", measure.unit)):
+            for c, text in enumerate(
+                (measure.name, number(measure.value, measure.uncertainty), measure.unit)
+            ):
                 item = QTableWidgetItem(text)
                 item.setToolTip(text)
                 self.table.setItem(r, c, item)
         self.table.resizeColumnsToContents()
         self.table.horizontalHeader().setStretchLastSection(True)
+
+
+def number(value: float, uncertainty: float | None) -> str:
+    """A value with as many digits as its uncertainty allows, e.g. "2070 ± 250" or "1.58 ± 0.41"."""
+    if uncertainty is None or not uncertainty > 0:
+        return f"{value:.4g}"
+    digits = 1 - math.floor(math.log10(uncertainty))
+    return f"{round(value, digits):.{max(digits, 0)}f} ± {round(uncertainty, digits):.{max(digits, 0)}f}"
 
 
 def _half_nm(volume: Volume) -> float:

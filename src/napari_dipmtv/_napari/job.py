@@ -25,7 +25,9 @@ logger = logging.getLogger(__name__)
 POLL_MS = 40
 PREVIEW_SHARE = 0.05  # of the computing time that previews may take
 QUIT_WAIT_S = 5.0
-LONGEST_STEP = 10.0  # a step that took so many times the usual one was a pause of the machine, not of the work
+LONGEST_STEP = (
+    10.0  # a step that took so many times the usual one was a pause of the machine, not of the work
+)
 
 
 @dataclass(slots=True)
@@ -80,9 +82,13 @@ class Job(QObject):
     def why_not(self) -> str:
         """Why a run cannot start now; empty when it can."""
         busy = Job._busy
-        return "" if busy is None else f"'{busy.name}' is running. Wait for it, or stop it: one run at a time."
+        return (
+            "" if busy is None else f"'{busy.name}' is running. Wait for it, or stop it: one run at a time."
+        )
 
-    def start(self, name: str, make_states: Callable[[], Iterator[State[Any]]], *, stream: bool = False) -> int:
+    def start(
+        self, name: str, make_states: Callable[[], Iterator[State[Any]]], *, stream: bool = False
+    ) -> int:
         """Start a run; ``make_states`` is called in the worker thread, so that long preparation blocks nothing.
 
         Parameters
@@ -167,7 +173,11 @@ class Job(QObject):
                 self.progress.losses.setdefault(name, []).append((item.iteration, value))
         last = news[-1]
         self.progress.stage = last.stage or self.name
-        self.progress.iteration, self.progress.total, self.progress.left_s = last.iteration, last.total, last.left_s
+        self.progress.iteration, self.progress.total, self.progress.left_s = (
+            last.iteration,
+            last.total,
+            last.left_s,
+        )
 
     def _show(self, worker: _Worker, shot: Any) -> None:
         """Hand a preview on and measure how long the window is busy with it, painting included."""
@@ -207,7 +217,9 @@ class _News:
 class _Worker(threading.Thread):
     """Consumes the states; everything that the GUI thread may read is guarded by a lock or is an event."""
 
-    def __init__(self, make_states: Callable[[], Iterator[State[Any]]], preview_pause_s: float | None) -> None:
+    def __init__(
+        self, make_states: Callable[[], Iterator[State[Any]]], preview_pause_s: float | None
+    ) -> None:
         # daemon: a single step longer than the wait at the end of the program must not keep a windowless process alive
         super().__init__(name="napari-dipmtv run", daemon=True)
         self.go_on = threading.Event()

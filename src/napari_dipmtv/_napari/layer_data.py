@@ -26,7 +26,9 @@ def sum_maps(series: SpectrumSeries) -> ChannelMaps:
     """Low-loss and core-loss totals of every pixel as maps."""
     low = np.stack([np.nansum(pair.low_loss.counts, axis=2) for pair in series.tilts])  # (t, y, x)
     core = np.stack([np.nansum(pair.core_loss.counts, axis=2) for pair in series.tilts])
-    return ChannelMaps(np.stack([low, core]), ("Low-loss sum", "Core-loss sum"), series.tilts_deg, series.pixel_nm)
+    return ChannelMaps(
+        np.stack([low, core]), ("Low-loss sum", "Core-loss sum"), series.tilts_deg, series.pixel_nm
+    )
 
 
 def sum_layers(series: SpectrumSeries) -> list[LayerData]:
@@ -63,7 +65,9 @@ def spectra_layers(series: SpectrumSeries) -> list[LayerData]:
         ("Core loss", [pair.core_loss for pair in series.tilts]),
     ):
         if len({image.energy for image in images}) > 1:
-            raise InputError(expected("energy slider", "one energy axis", "several", "Prepare the spectra first"))
+            raise InputError(
+                expected("energy slider", "one energy axis", "several", "Prepare the spectra first")
+            )
         size = sum(image.counts.nbytes for image in images)
         if size > MOST_SPECTRA_BYTES:
             most, got = f"at most {MOST_SPECTRA_BYTES / 1e6:.0f} MB", f"{size / 1e6:.0f} MB"

@@ -43,7 +43,9 @@ class Layers:
         self._viewer = weakref.ref(viewer)
         self._held: dict[str, dict[str, Layer]] = {}  # group: name in the group: layer
         # name and contrast limits that were set here last: where they differ now, somebody has changed them
-        self._set: weakref.WeakKeyDictionary[Layer, tuple[str, tuple[float, ...]]] = weakref.WeakKeyDictionary()
+        self._set: weakref.WeakKeyDictionary[Layer, tuple[str, tuple[float, ...]]] = (
+            weakref.WeakKeyDictionary()
+        )
         self._cut = HalfCut()
         self._rendering, self._level = "iso", ISO_LEVEL
         viewer.dims.events.point.connect(self._write_tilt)
@@ -224,7 +226,9 @@ class Layers:
             self._show(group, looks["name"], data, looks)
 
     def _show_volume(self, volume: Volume, title: str, group: str, revive: bool = True) -> None:
-        for channel, (data, looks, _) in zip(volume.channels, volume_layers(volume, title, group), strict=True):
+        for channel, (data, looks, _) in zip(
+            volume.channels, volume_layers(volume, title, group), strict=True
+        ):
             looks |= {"rendering": self._rendering, "blending": self._blending}
             looks["iso_threshold"] *= self._level / ISO_LEVEL
             self._show(group, channel, data, looks, revive)

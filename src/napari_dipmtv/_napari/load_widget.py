@@ -37,7 +37,9 @@ class LoadWidget(StageWidget):
     """Opens spectrum images, maps or the demo, and prepares spectra."""
 
     title = "1 · Load"
-    intro = "Open a folder of dual EELS spectrum images, or maps you already have. You may also drop them here."
+    intro = (
+        "Open a folder of dual EELS spectrum images, or maps you already have. You may also drop them here."
+    )
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__(napari_viewer)
@@ -89,16 +91,20 @@ class LoadWidget(StageWidget):
 
     def _make_controls(self) -> None:
         self.open_spectra = button(
-            "Spectrum images …", "Choose a folder with a low-loss and a core-loss file per tilt (dm3, dm4, hspy, emd, bcf)"
+            "Spectrum images …",
+            "Choose a folder with a low-loss and a core-loss file per tilt (dm3, dm4, hspy, emd, bcf)",
         )
         self.open_maps = button(
-            "Maps …", "Choose one image stack per channel (mrc, rec, st, tif, npy …); give the angles below first"
+            "Maps …",
+            "Choose one image stack per channel (mrc, rec, st, tif, npy …); give the angles below first",
         )
         self.open_folder = button(
-            "Map folder …", "Choose a folder with one map file per view, or a folder that this plugin has saved"
+            "Map folder …",
+            "Choose a folder with one map file per view, or a folder that this plugin has saved",
         )
         self.open_demo = button(
-            "Load demo data", "Simulate a dual EELS tilt series of a known FeO/Fe3O4 cube with a void; nothing is downloaded"
+            "Load demo data",
+            "Simulate a dual EELS tilt series of a known FeO/Fe3O4 cube with a void; nothing is downloaded",
         )
         self.choose_angles = button("Angle file …", "Choose the file with one tilt angle per view")
         self.map_source = SettingsForm(MapSource)
@@ -133,7 +139,9 @@ class LoadWidget(StageWidget):
         inside.setContentsMargins(0, 0, 0, 0)
         inside.addWidget(self.map_source)
         inside.addWidget(self.choose_angles)
-        self.body.addWidget(folded("About the maps: angles, channels, pixels", words, "What map files do not tell"))
+        self.body.addWidget(
+            folded("About the maps: angles, channels, pixels", words, "What map files do not tell")
+        )
         self.body.addWidget(
             folded("About the demo: particle and measurement", self.demo_form, "What the demo simulates")
         )
@@ -207,7 +215,8 @@ class LoadWidget(StageWidget):
         )
         totals = maps.data.sum(axis=(2, 3))  # (c, t)
         rows = [
-            (f"{tilt:+.1f}°", *(f"{total:.4g}" for total in totals[:, t])) for t, tilt in enumerate(maps.tilts_deg)
+            (f"{tilt:+.1f}°", *(f"{total:.4g}" for total in totals[:, t]))
+            for t, tilt in enumerate(maps.tilts_deg)
         ]
         self._fill(("Tilt", *(f"Sum {channel}" for channel in maps.channels)), rows)
 

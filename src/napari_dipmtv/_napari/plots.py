@@ -60,7 +60,9 @@ class Plot(FigureCanvasQTAgg):
         """
         self._show(self._draw_curves, curves, x_label, y_label, log, panels or {"": tuple(curves)})
 
-    def images(self, images: Mapping[str, ArrayLike], x_label: str, y_label: str, y_range: tuple[float, float]) -> None:
+    def images(
+        self, images: Mapping[str, ArrayLike], x_label: str, y_label: str, y_range: tuple[float, float]
+    ) -> None:
         """Draw named images (row, x) side by side, the rows from the first to the second value of ``y_range``."""
         self._show(self._draw_images, images, x_label, y_label, y_range)
 
@@ -74,7 +76,12 @@ class Plot(FigureCanvasQTAgg):
         self.figure.text(0.5, 0.5, message, ha="center", va="center", color=self._text, fontsize=8, wrap=True)
 
     def _draw_curves(
-        self, curves: Mapping[str, Any], x_label: str, y_label: str, log: bool, panels: Mapping[str, Sequence[str]]
+        self,
+        curves: Mapping[str, Any],
+        x_label: str,
+        y_label: str,
+        log: bool,
+        panels: Mapping[str, Sequence[str]],
     ) -> None:
         labels = list(dict.fromkeys(name.split("|")[0] for name in curves))
         colour = dict(zip(labels, LINE_COLOURS * (1 + len(labels) // len(LINE_COLOURS)), strict=False))
@@ -86,7 +93,7 @@ class Plot(FigureCanvasQTAgg):
                 axes.plot(x, y, label=label, color=colour[label], lw=1.3)
             if log and all(np.min(curves[name][1], initial=1) > 0 for name in names):
                 axes.set_yscale("log")
-            if len(names) > 1 or not title:
+            if names:
                 axes.legend(fontsize=7, frameon=False, labelcolor=self._text)
 
     def _draw_images(

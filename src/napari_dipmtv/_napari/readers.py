@@ -6,8 +6,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_dipmtv._napari.layer_data import LayerData, map_layers, spectra_axes, sum_layers, volume_axes, volume_layers
-from napari_dipmtv._napari.sources import ANGLE_SUFFIXES, SAVED_MAPS, SPECTRUM_SUFFIXES, STACK_SUFFIXES
+from napari_dipmtv._napari.layer_data import (
+    LayerData,
+    map_layers,
+    spectra_axes,
+    sum_layers,
+    volume_axes,
+    volume_layers,
+)
+from napari_dipmtv._napari.sources import ANGLE_SUFFIXES, MRC_SUFFIXES, SAVED_MAPS, SPECTRUM_SUFFIXES
 
 Reader = Callable[[Any], list[LayerData]]
 Paths = str | Sequence[str]
@@ -20,7 +27,7 @@ def get_spectrum_reader(path: Paths) -> Reader | None:
 
 def get_stack_reader(path: Paths) -> Reader | None:
     """Reader of MRC stacks: maps where an angle file lies beside, else a volume."""
-    return _each(_read_stack) if _all_end(path, STACK_SUFFIXES) else None
+    return _each(_read_stack) if _all_end(path, MRC_SUFFIXES) else None
 
 
 def get_folder_reader(path: Paths) -> Reader | None:
@@ -74,7 +81,9 @@ def _read_stack(path: Path) -> list[LayerData]:
         return map_layers(load_maps({path.stem: path}, beside[0]), "file")
     stack = read_stack(path)
     if stack.pixel_nm is None:
-        raise GeometryError(expected(f"file {path}", "a pixel size", "none", "Load it in the dock, step 1, and give it"))
+        raise GeometryError(
+            expected(f"file {path}", "a pixel size", "none", "Load it in the dock, step 1, and give it")
+        )
     return volume_layers(Volume(stack.data[None], (path.stem,), stack.pixel_nm), "", "file")
 
 

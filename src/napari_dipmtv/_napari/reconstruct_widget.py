@@ -67,7 +67,9 @@ class ReconstructWidget(StageWidget):
         self.method = QComboBox()
         self.method.setToolTip("How the volume is computed")
         self.forms = {}
-        self.pages = QVBoxLayout()  # of which one is visible: a QStackedWidget stays as tall as its tallest page
+        self.pages = (
+            QVBoxLayout()
+        )  # of which one is visible: a QStackedWidget stays as tall as its tallest page
         for name, tip in METHOD_TIPS.items():
             self.method.addItem(TITLES[name], name)
             self.method.setItemData(self.method.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
@@ -80,14 +82,18 @@ class ReconstructWidget(StageWidget):
             self.device.setItemData(self.device.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
         self.device.setCurrentIndex(self.device.findData(chosen.device))
         self.live = QCheckBox("Show the volume while it grows")
-        self.live.setToolTip("Sends the volume to the viewer now and then, taking at most 5 % of the computing time")
+        self.live.setToolTip(
+            "Sends the volume to the viewer now and then, taking at most 5 % of the computing time"
+        )
         self.live.setChecked(chosen.preview)
         self.job_bar = JobBar(
             self.bench.job, "reconstruct", "Reconstruct", "Start the reconstruction of all channels"
         )
         self.plot = Plot(viewer, 160, "Losses of the run: data misfit and total variation")
         self.results = QListWidget()
-        self.results.setToolTip("Finished reconstructions; double-click to show one again and to go on with it")
+        self.results.setToolTip(
+            "Finished reconstructions; double-click to show one again and to go on with it"
+        )
         self.results.setMinimumHeight(70)
         self.results.setMaximumHeight(110)
 
@@ -124,7 +130,7 @@ class ReconstructWidget(StageWidget):
             )
 
     def _draw_losses(self, _: int, progress: Progress) -> None:
-        if self.job_bar.mine and self.isVisible():
+        if self.job_bar.mine and self.isVisible() and progress.losses:
             curves = {name: tuple(zip(*values, strict=True)) for name, values in progress.losses.items()}
             self.plot.curves(curves, "iteration", "loss", log=True)
 

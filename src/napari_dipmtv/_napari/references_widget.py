@@ -117,7 +117,9 @@ class ReferencesWidget(StageWidget):
             self.bench.layers.look_at("sums")
             self.bench.layers.viewer.layers.selection.active = layer
             layer.mode = "add_polygon_lasso"
-            self.status.setText(f"Draw around {self.names[which].text()} with the mouse, then make the references.")
+            self.status.setText(
+                f"Draw around {self.names[which].text()} with the mouse, then make the references."
+            )
 
     def _draw_demo(self) -> None:
         with telling():
@@ -143,7 +145,9 @@ class ReferencesWidget(StageWidget):
         series = self.session.value("prepared")
         names = [field.text().strip() for field in self.names]
         if not all(names) or names[0] == names[1]:
-            raise InputError(expected("names of the phases", "two different names", names, "Name both phases"))
+            raise InputError(
+                expected("names of the phases", "two different names", names, "Name both phases")
+            )
         shape = series.tilts[0].core_loss.counts.shape[:2]
         return {name: region_of(self._layer(i), series.tilts_deg, shape) for i, name in enumerate(names)}
 
@@ -160,7 +164,9 @@ class ReferencesWidget(StageWidget):
         self.plot.curves(curves, "energy loss / eV", "counts per Fe", panels=panels)
         self.status.setText(f"References of {' and '.join(pair.m.names)} are ready. Go on with step 3.")
         lines = [*pair.l.notes, *pair.m.notes]
-        lines.append(f"Condition number: {pair.l.condition:.3g} (core loss), {pair.m.condition:.3g} (abundances).")
+        lines.append(
+            f"Condition number: {pair.l.condition:.3g} (core loss), {pair.m.condition:.3g} (abundances)."
+        )
         self.words.setText("<br>".join(f"• {line}" for line in lines))
 
 

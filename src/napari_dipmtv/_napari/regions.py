@@ -41,7 +41,12 @@ def region_of(layer: Shapes, tilts_deg: tuple[float, ...], shape: tuple[int, int
     ]
     if not drawn:
         raise InputError(
-            expected(layer.name, "a polygon, a rectangle or an ellipse around pixels of one phase", "none", "Draw one")
+            expected(
+                layer.name,
+                "a polygon, a rectangle or an ellipse around pixels of one phase",
+                "none",
+                "Draw one",
+            )
         )
     t = _tilt_index(drawn[-1][0], len(tilts_deg))
     inside = [

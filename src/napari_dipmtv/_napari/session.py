@@ -79,7 +79,9 @@ class Session:
     def __init__(self) -> None:
         self._values: dict[Stage, Any] = {}
         self.results: tuple[Reconstruction, ...] = ()
-        self.demo_regions: Mapping[str, Region] = {}  # where a person would draw, known for simulated data only
+        self.demo_regions: Mapping[
+            str, Region
+        ] = {}  # where a person would draw, known for simulated data only
 
     def value(self, stage: Stage) -> Any:
         """Value of a stage.

@@ -11,7 +11,8 @@ from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.base import StageSettings, knob
 
 SPECTRUM_SUFFIXES = (".dm3", ".dm4", ".hspy", ".emd", ".bcf")
-STACK_SUFFIXES = (".mrc", ".rec", ".st", ".tif", ".tiff", ".npy", ".npz", ".mat", ".h5")
+MRC_SUFFIXES = (".mrc", ".rec", ".st")
+STACK_SUFFIXES = (*MRC_SUFFIXES, ".tif", ".tiff", ".npy", ".npz", ".mat", ".h5")
 ANGLE_SUFFIXES = (".txt", ".rawtlt", ".tlt", ".csv", ".tsv", ".json", ".dat")
 SAVED_MAPS = "maps.json"
 
@@ -33,10 +34,16 @@ class MapSource(StageSettings):
         "Names of the channels, separated by commas, in the order of the files. Empty: the file names.",
     )
     pixel_nm: float = knob(
-        0.0, "Pixel size", "Goes before the calibration of the files; 0 takes what the files say.", unit="nm", ge=0
+        0.0,
+        "Pixel size",
+        "Goes before the calibration of the files; 0 takes what the files say.",
+        unit="nm",
+        ge=0,
     )
     counts: bool = knob(
-        False, "Raw counts", "The maps are counted events, so that their noise is known to be that of counting."
+        False,
+        "Raw counts",
+        "The maps are counted events, so that their noise is known to be that of counting.",
     )
     tilt_axis: Literal["y", "x"] = knob(
         "y",
@@ -55,7 +62,9 @@ def kind_of(paths: Sequence[Path]) -> Kind:
     """
     kinds = {_kind(Path(path)) for path in paths}
     if len(kinds) != 1:
-        raise InputError(expected("files", "one kind of data", sorted(kinds) or "none", "Choose one kind at a time"))
+        raise InputError(
+            expected("files", "one kind of data", sorted(kinds) or "none", "Choose one kind at a time")
+        )
     return kinds.pop()
 
 
@@ -77,13 +86,19 @@ def read_maps(paths: Sequence[Path], source: MapSource) -> ChannelMaps:
         return load_saved_maps(first if first.is_dir() else first.parent)
     if first.is_dir():
         if not names:
-            raise InputError(expected("channels", "the names of the channels in each file", "none", "Name the channels"))
+            raise InputError(
+                expected("channels", "the names of the channels in each file", "none", "Name the channels")
+            )
         return load_map_folder(
             first, names, angles, pixel_nm, counts=source.counts, tilt_axis=source.tilt_axis
         )
     if angles is None:
-        raise InputError(expected("tilt angles", "a file with one angle per view", "none", "Choose the angle file"))
-    files = _one_file_per_name(names or tuple(Path(path).stem for path in paths), [Path(path) for path in paths])
+        raise InputError(
+            expected("tilt angles", "a file with one angle per view", "none", "Choose the angle file")
+        )
+    files = _one_file_per_name(
+        names or tuple(Path(path).stem for path in paths), [Path(path) for path in paths]
+    )
     return load_maps(files, angles, pixel_nm, counts=source.counts, tilt_axis=source.tilt_axis)
 
 
@@ -91,7 +106,9 @@ def _one_file_per_name(names: tuple[str, ...], paths: list[Path]) -> dict[str, P
     if len(paths) == 1:
         return dict.fromkeys(names, paths[0])
     if len(names) != len(paths):
-        raise InputError(expected("channels", f"{len(paths)} names, one per file", names, "Correct the names"))
+        raise InputError(
+            expected("channels", f"{len(paths)} names, one per file", names, "Correct the names")
+        )
     return dict(zip(names, paths, strict=True))
 
 
@@ -106,4 +123,6 @@ def _kind(path: Path) -> Kind:
     if not path.is_dir() and suffixes & set(ANGLE_SUFFIXES):
         return "angles"
     known = ", ".join((*SPECTRUM_SUFFIXES, *STACK_SUFFIXES))
-    raise InputError(expected(f"{path.name}", f"spectrum images or maps ({known})", "nothing of the kind", "Choose again"))
+    raise InputError(
+        expected(f"{path.name}", f"spectrum images or maps ({known})", "nothing of the kind", "Choose again")
+    )

@@ -31,9 +31,16 @@ class UnmixWidget(StageWidget):
         super().__init__(napari_viewer)
         self.form = SettingsForm(UnmixSettings)
         self.job_bar = JobBar(
-            self.bench.job, "unmix", "Unmix", "Fit background and references to the low loss of every pixel of every tilt"
+            self.bench.job,
+            "unmix",
+            "Unmix",
+            "Fit background and references to the low loss of every pixel of every tilt",
         )
-        self.plot = Plot(napari_viewer, 160, "Reduced chi-square of every view where there is matter: 1 is as good as the noise allows")
+        self.plot = Plot(
+            napari_viewer,
+            160,
+            "Reduced chi-square of every view where there is matter: 1 is as good as the noise allows",
+        )
         self.words = note()
         self.words.setToolTip("How well the fit describes the spectra")
         for control in (self.form, self.job_bar, self.plot, self.words):
@@ -62,7 +69,10 @@ class UnmixWidget(StageWidget):
         views = np.nanmedian(chi_square, axis=(1, 2))
         self.plot.curves({"median chi-square": (tilts, views)}, "tilt / deg", "reduced χ²")
         self.status.setText(f"Maps of {' and '.join(unmixed.maps.channels)} are ready. Go on with step 4.")
-        lines = [f"Median reduced chi-square where there is matter: {np.nanmedian(chi_square):.3g}.", *unmixed.notes]
+        lines = [
+            f"Median reduced chi-square where there is matter: {np.nanmedian(chi_square):.3g}.",
+            *unmixed.notes,
+        ]
         self.words.setText("<br>".join(f"• {line}" for line in lines))
 
 

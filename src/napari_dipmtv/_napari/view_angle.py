@@ -10,7 +10,11 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 Plane = Literal["xy", "xz", "zy"]
-ORDERS: dict[Plane, tuple[int, int, int]] = {"xy": (0, 1, 2), "xz": (1, 0, 2), "zy": (2, 1, 0)}  # of (z, y, x)
+ORDERS: dict[Plane, tuple[int, int, int]] = {
+    "xy": (0, 1, 2),
+    "xz": (1, 0, 2),
+    "zy": (2, 1, 0),
+}  # of (z, y, x)
 
 
 def look_into(viewer: ViewerModel, cut: HalfCut) -> None:

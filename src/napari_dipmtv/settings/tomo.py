@@ -81,7 +81,7 @@ class DipSettings(StageSettings):
         le=100000,
     )
     tv_strength: float = knob(
-        0.05,
+        0.02,
         "TV strength",
         "Weight of the total variation against the data, without unit, the same at any size and dose. "
         "More flattens the phases, less lets the network follow the noise in the end.",

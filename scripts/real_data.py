@@ -1,0 +1,123 @@
+"""Real tilt series to volumes by the command line, and to the pictures of docs/real-data.md.
+
+Needs the data folder (DIPMTV_DATA, or ``shared/data`` beside the checkout) and, for the needle, the package etspy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.io
+import tifffile
+
+from napari_dipmtv.data import F32, Volume
+from napari_dipmtv.io.volumes import load_volume
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("DIPMTV_DATA", ROOT.parent / "shared" / "data"))
+BINNING = 4
+METHODS = {"sirt": (), "cs-tv": (), "dipm-tv": ("--iterations", "300")}
+
+
+def main(out: Path) -> None:
+    """Write stacks, run the commands, draw the pictures."""
+    dots = quantum_dots(out / "quantum-dots")
+    draw(dots, "x-y plane through the middle", ROOT / "docs/images/quantum_dots.png", axis=1)
+    rod = needle(out / "needle")
+    draw(rod, "z-x plane through the middle", ROOT / "docs/images/needle.png", axis=2)
+
+
+def quantum_dots(out: Path) -> dict[str, Volume]:
+    """EDX counts of core-shell quantum dots, three elements, 13 views."""
+    out.mkdir(parents=True, exist_ok=True)
+    files = sorted((DATA / "quantum_dot_edx/QD1").glob("*.mat"))
+    views = np.stack(
+        [binned(scipy.io.loadmat(path)["input"].transpose(2, 0, 1)) for path in files]
+    )  # (t, c, y, x)
+    for c, element in enumerate(("Se", "S", "Zn")):
+        tifffile.imwrite(out / f"{element}.tif", views[:, c])
+    (out / "tilts.txt").write_text("\n".join(str(tilt) for tilt in range(-60, 61, 10)))
+    stacks = [word for element in ("Se", "S", "Zn") for word in ("--channel", f"{element}={element}.tif")]
+    source = [*stacks, "--angles", "tilts.txt", "--pixel-nm", "1", "--counts"]
+    run(
+        out, "align", *source, "--set", "max_axis_angle_deg=12", "--set", "smoothing_px=2", "--out", "aligned"
+    )
+    return reconstructed(out, "--maps", "aligned")
+
+
+def needle(out: Path) -> dict[str, Volume]:
+    """HAADF of a needle, every eighth of the 77 aligned views that come with etspy."""
+    from etspy.datasets import get_needle_data
+
+    out.mkdir(parents=True, exist_ok=True)
+    stack = get_needle_data(aligned=True)
+    axis = stack.axes_manager[0]
+    tilts = axis.offset + axis.scale * np.arange(axis.size)
+    views = binned(np.asarray(stack.data, dtype=np.float32)) / BINNING**2
+    tifffile.imwrite(out / "haadf.tif", views[::8] - np.median(views))
+    (out / "tilts.txt").write_text("\n".join(str(tilt) for tilt in tilts[::8]))
+    pixel_nm = stack.axes_manager[-1].scale * BINNING
+    source = ("--channel", "HAADF=haadf.tif", "--angles", "tilts.txt", "--pixel-nm", f"{pixel_nm:g}")
+    return reconstructed(out, *source)
+
+
+def reconstructed(out: Path, *source: str) -> dict[str, Volume]:
+    """One volume for each method."""
+    for method, more in METHODS.items():
+        run(out, "reconstruct", *source, "--method", method, *more, "--out", method)
+        report = json.loads((out / method / "report.json").read_text(encoding="utf-8"))
+        print(
+            f"{method}: {report['seconds']:.1f} s on {report['device']}, residual {report['data_residual']:.3f}"
+        )
+    return {method: load_volume(out / method) for method in METHODS}
+
+
+def run(folder: Path, *words: str) -> None:
+    """Run one command in a folder and show it as one would type it."""
+    print("$ napari-dipmtv", shlex.join(words), flush=True)
+    subprocess.run([sys.executable, "-m", "napari_dipmtv", *words], cwd=folder, check=True)
+
+
+def binned(images: F32) -> F32:
+    """Sum blocks of pixels (..., y, x): counts stay counts."""
+    *lead, ny, nx = images.shape
+    blocks = images.reshape(*lead, ny // BINNING, BINNING, nx // BINNING, BINNING)
+    return np.asarray(blocks.sum(axis=(-3, -1)), dtype=np.float32)
+
+
+def draw(volumes: Mapping[str, Volume], plane: str, path: Path, axis: int) -> None:
+    """One row per channel, one column per method, the middle plane perpendicular to ``axis`` of (c, z, y, x)."""
+    from matplotlib.figure import Figure
+
+    channels = next(iter(volumes.values())).channels
+    figure = Figure(
+        figsize=(2.6 * len(volumes) + 0.6, 2.6 * len(channels) + 0.6), dpi=150, layout="compressed"
+    )
+    axes: Any = figure.subplots(len(channels), len(volumes), squeeze=False)
+    for column, (method, volume) in enumerate(volumes.items()):
+        for row, channel in enumerate(channels):
+            image = np.take(volume.data[row], volume.data.shape[axis] // 2, axis=axis - 1)
+            axes[row, column].imshow(
+                image, cmap="magma", vmin=0, vmax=max(float(np.percentile(image, 99.8)), 1e-6)
+            )
+            axes[row, column].set(xticks=[], yticks=[])
+            axes[row, 0].set_ylabel(channel)
+        axes[0, column].set_title(method)
+    figure.suptitle(plane, fontsize=9)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    print(path)
+
+
+if __name__ == "__main__":
+    if not DATA.is_dir():
+        sys.exit(f"The data folder {DATA} is absent; set DIPMTV_DATA to it.")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build/real-data")
