@@ -30,6 +30,10 @@ class DeviceError(DipmtvError, RuntimeError):
     """A compute device that is absent, too small or that failed."""
 
 
+class ComputeError(DipmtvError, ArithmeticError):
+    """A computation that ran into numbers that are not finite and could not be rescued."""
+
+
 def expected(what: str, wanted: object, got: object, advice: str) -> str:
     """Write one error sentence in the form that every message of this package has.
 

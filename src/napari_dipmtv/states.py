@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from napari_dipmtv.errors import ComputeError
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -75,13 +77,14 @@ def run(
     Returns
     -------
     Result
-        ``stopped`` is True after ``should_stop`` or Ctrl-C (`KeyboardInterrupt`), which is swallowed only when
-        a state has been reached.
+        ``stopped`` is True after ``should_stop``, Ctrl-C (`KeyboardInterrupt`) or a `ComputeError` (whose words are in
+        ``notes``); the last two are swallowed only when a state has been reached.
     """
     start = time.monotonic()
     last: State[T] | None = None
     curves: dict[str, list[float]] = {}
     stopped = False
+    notes: tuple[str, ...] = ()
     try:
         for state in states:
             last = state
@@ -95,13 +98,14 @@ def run(
         if last is None:
             raise RuntimeError("a computation gave no state at all")
         value = last.snapshot()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ComputeError) as reason:
         if last is None:
             raise
         stopped = True
+        notes = (str(reason),) if isinstance(reason, ComputeError) else ()
         value = last.snapshot()
     finally:
         close = getattr(states, "close", None)
         if close is not None:
             close()
-    return Result(value, curves, last.iteration, last.total, time.monotonic() - start, stopped)
+    return Result(value, curves, last.iteration, last.total, time.monotonic() - start, stopped, notes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -33,12 +32,12 @@ def ready(bench: Bench, aligned: TiltSeries) -> Bench:
 
 
 @pytest.fixture(autouse=True)
-def errors(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def errors(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is shown to the person as an error or a warning."""
     shown: list[str] = []
     monkeypatch.setattr("napari_dipmtv._napari.bench.show_error", shown.append)
     monkeypatch.setattr("napari_dipmtv._napari.bench.show_warning", shown.append)
-    yield shown
+    return shown
 
 
 def names(bench: Bench) -> list[str]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from plugin_fakes import Steps, maps
 
-from napari_dipmtv._napari.bench import bench_of
+from napari_dipmtv._napari.app import launch
+from napari_dipmtv._napari.bench import Bench, bench_of
+from napari_dipmtv._napari.demo_settings import demo_settings
 from napari_dipmtv._napari.reconstruct_widget import ReconstructWidget
 
 CLOSE = """
@@ -23,7 +26,7 @@ from plugin_fakes import Steps, cube
 from napari_dipmtv._napari.bench import bench_of
 from napari_dipmtv._napari.reconstruct_widget import ReconstructWidget
 
-viewer = napari.Viewer(show={show})
+viewer = napari.Viewer()
 dock = ReconstructWidget(viewer)
 viewer.window.add_dock_widget(dock)
 steps = Steps(100_000, pause_s=0.02, value=lambda i: cube())
@@ -33,7 +36,7 @@ bench._run("reconstruct", "volume", steps, lambda result: None, stream=True)
 def close():
     print("steps before", steps.done, flush=True)
     begin = time.monotonic()
-    {how}
+    viewer.close()
     print("closed in", time.monotonic() - begin, "iterator closed", steps.closed, flush=True)
 
 QTimer.singleShot(700, close)
@@ -42,11 +45,8 @@ print("left the event loop", steps.closed, flush=True)
 """
 
 
-@pytest.mark.parametrize(
-    "how", ["viewer.close()", "from qtpy.QtWidgets import QApplication; QApplication.quit()"]
-)
-def test_f38_closing_ends_the_run_at_once_and_cleanly(qapp: Any, tmp_path: Path, how: str) -> None:
-    code = CLOSE.format(folder=str(Path(__file__).parent), how=how, show=True)
+def test_f38_closing_ends_the_run_at_once_and_cleanly(qapp: Any, tmp_path: Path) -> None:
+    code = CLOSE.format(folder=str(Path(__file__).parent))
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         capture_output=True,
@@ -59,6 +59,15 @@ def test_f38_closing_ends_the_run_at_once_and_cleanly(qapp: Any, tmp_path: Path,
     assert "left the event loop True" in done.stdout
     for word in ("wrapped C/C++", "QThread", "QObject::", "Traceback", "Aborted", "Segmentation"):
         assert word not in done.stderr, done.stderr
+
+
+def test_leaving_the_program_stops_the_worker(bench: Bench, qapp: Any, qtbot: Any) -> None:
+    steps = Steps(100_000, pause_s=0.01)
+    bench._run("reconstruct", "volume", steps, lambda _: None)
+    qtbot.waitUntil(lambda: steps.done > 2)
+    qapp.aboutToQuit.emit()
+    assert steps.closed
+    assert not bench.job.running
 
 
 def test_napari_knows_that_a_run_is_going_on(make_napari_viewer: Any, qtbot: Any) -> None:
@@ -101,3 +110,25 @@ def test_f39_a_removed_dock_lets_the_run_go_on_and_a_new_one_finds_it(
     qtbot.waitUntil(lambda: "Counting" in again.job_bar.text.text())
     with qtbot.waitSignal(bench.job.ended, timeout=3000):
         again.job_bar.stop.click()
+
+
+def test_f46_twenty_runs_leave_nothing_behind(bench: Bench, qtbot: Any) -> None:
+    before = threading.active_count()
+    for _ in range(20):
+        with qtbot.waitSignal(bench.job.finished, timeout=3000):
+            bench.job.start("count", Steps(3, pause_s=0))
+    qtbot.waitUntil(lambda: threading.active_count() == before)
+    assert bench.job.run_id == 20
+
+
+def test_launch_docks_the_plugin_and_loads_the_demo(
+    make_napari_viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[Any] = []
+    monkeypatch.setattr("napari.Viewer", lambda **_: viewer)
+    monkeypatch.setattr("napari.run", lambda: None)
+    monkeypatch.setattr(Bench, "load_demo", lambda self, settings: loaded.append(settings))
+    viewer = make_napari_viewer()
+    launch(demo=True)
+    assert "DIPm-TV" in viewer.window.dock_widgets
+    assert loaded == [demo_settings()]

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from napari_dipmtv._napari.job import Job, TimeLeft, mapped, once
-from napari_dipmtv.errors import InputError
-
 from plugin_fakes import Steps
+
+from napari_dipmtv._napari.iterators import mapped, once
+from napari_dipmtv._napari.job import Job
+from napari_dipmtv._napari.time_left import TimeLeft
+from napari_dipmtv.errors import InputError
 
 
 class Ears:

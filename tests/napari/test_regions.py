@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -18,9 +16,13 @@ SHAPE = (10, 12)
 
 
 @pytest.fixture
-def layers() -> Iterator[Layers]:
-    viewer = ViewerModel()  # held here: the layers hold it weakly
-    yield Layers(viewer)
+def viewer() -> ViewerModel:
+    return ViewerModel()
+
+
+@pytest.fixture
+def layers(viewer: ViewerModel) -> Layers:
+    return Layers(viewer)
 
 
 def box(t: float, y0: float, y1: float, x0: float, x1: float) -> np.ndarray:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from plugin_fakes import cube
 
 from napari_dipmtv._napari.session import ADVICE, STAGES, Reconstruction, Session
 from napari_dipmtv.errors import InputError
-
-from plugin_fakes import cube
 
 
 def filled() -> Session:

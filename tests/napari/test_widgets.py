@@ -268,3 +268,39 @@ def test_durations(seconds: float, words: str) -> None:
 )
 def test_measures_show_the_digits_that_are_known(value: float, uncertainty: float | None, words: str) -> None:
     assert number(value, uncertainty) == words
+
+
+def test_regions_are_drawn_on_the_pixels_of_the_prepared_spectra(bench: Bench, qtbot: Any) -> None:
+    widget = dock(bench, ReferencesWidget, qtbot)
+    bench.session.load("series", series())
+    bench.session.put("prepared", series())
+    qtbot.mouseClick(widget.pick[0], Qt.MouseButton.LeftButton)
+    viewer = bench.viewer_for_test
+    layer = viewer.layers.selection.active
+    assert (layer.name, layer.mode) == ("FeO region", "add_polygon_lasso")
+    assert viewer.layers["Core-loss sum"].visible
+    layer.add_rectangles(
+        np.array([[1, 0, 2, 2], [1, 0, 2, 5], [1, 0, 6, 5], [1, 0, 6, 2]]) - [0, 0, 0.5, 0.5]
+    )
+    qtbot.mouseClick(widget.pick[1], Qt.MouseButton.LeftButton)
+    viewer.layers.selection.active.add_rectangles(
+        np.array([[1, 0, 7, 7], [1, 0, 7, 9], [1, 0, 9, 9], [1, 0, 9, 7]])
+    )
+    regions = widget._regions()
+    assert list(regions) == ["FeO", "Fe3O4"]
+    assert regions["FeO"].tilt_deg == -30
+    assert np.argwhere(regions["FeO"].mask).min(axis=0).tolist() == [2, 2]
+    assert regions["FeO"].mask.sum() == 4 * 3
+
+
+def test_the_energy_slider_comes_and_goes(bench: Bench, qtbot: Any) -> None:
+    widget = dock(bench, LoadWidget, qtbot)
+    assert "Load spectrum images first" in widget.energy_slider.toolTip()
+    bench.session.load("series", series())
+    widget.energy_slider.click()
+    viewer = bench.viewer_for_test
+    assert viewer.layers["Core loss"].data.shape == (6, 5, 1, 10, 12)
+    assert viewer.layers["Core loss"].visible
+    widget.energy_slider.click()
+    assert [layer.name for layer in viewer.layers] == ["Low-loss sum", "Core-loss sum"]
+    assert viewer.layers["Core-loss sum"].visible

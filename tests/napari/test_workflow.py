@@ -18,9 +18,9 @@ from napari_dipmtv.settings.tomo import DipSettings, SirtSettings
 
 TINY = SimulationSettings(
     phantom=PhantomSettings(
-        field_voxels=24,
-        size_nm=15,
-        shell_nm=3,
+        field_voxels=20,
+        size_nm=13,
+        shell_nm=2.5,
         skin_nm=1.5,
         void_radius_nm=1.5,
         void_x_nm=0,
@@ -29,7 +29,7 @@ TINY = SimulationSettings(
     ),
     tilt_start_deg=-60,
     tilt_stop_deg=60,
-    tilt_step_deg=24,
+    tilt_step_deg=30,
     dose_e_per_a2=2e6,
 )
 
@@ -52,7 +52,7 @@ def test_from_demo_to_files(make_napari_viewer: Any, qtbot: Any, tmp_path: Path)
 
     load.demo_form.setValue(TINY)
     press(0, load.open_demo)
-    assert load.table.rowCount() == 6
+    assert load.table.rowCount() == 5
     press(0, load.prepare_bar.start)
     press(1, references.draw_demo, run=False)
     press(1, references.job_bar.start)

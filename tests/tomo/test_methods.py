@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +15,7 @@ from napari_dipmtv.errors import DeviceError, InputError
 from napari_dipmtv.settings.tomo import CsTvSettings, DipSettings, Method, SirtSettings
 from napari_dipmtv.states import State, run
 from napari_dipmtv.tomo.cs_tv import cs_tv
+from napari_dipmtv.tomo.dip_tv import DipFit
 from napari_dipmtv.tomo.problem import pose
 from napari_dipmtv.tomo.reconstruct import reconstruct, reconstruct_states
 from napari_dipmtv.tomo.sirt import sirt
@@ -261,3 +262,52 @@ def test_the_first_thing_to_see_is_a_cs_tv_volume(series: TiltSeries) -> None:
     assert first.iteration == 0
     assert "CS-TV" in first.stage
     assert first.snapshot().data.shape == (2, 24, 24, 24)
+
+
+@pytest.fixture
+def broken_gradient(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    """Make the gradient infinite in ``count`` tries from try ``first`` on."""
+
+    def arm(first: int, count: int) -> None:
+        descend, tries = DipFit._descend, iter(range(10**6))
+
+        def faulty(fit: DipFit, z: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+            done = descend(fit, z)
+            if first <= next(tries) < first + count:
+                next(p.grad for p in fit.network.parameters() if p.grad is not None).fill_(float("nan"))
+            return done
+
+        monkeypatch.setattr(DipFit, "_descend", faulty)
+
+    return arm
+
+
+def test_f33_bfloat16_that_fails_falls_back_and_says_so(
+    series: TiltSeries, broken_gradient: Callable[[int, int], None]
+) -> None:
+    broken_gradient(3, 1)
+    states = list(reconstruct_states(series, "dipm-tv", SMALL.replace(precision="bfloat16", iterations=6)))
+    assert "float32" in states[-1].stage
+    assert "float32" not in states[-4].stage
+    assert np.isfinite(states[-1].snapshot().data).all()
+
+
+def test_f32_a_lost_gradient_halves_the_learning_rate(
+    series: TiltSeries, broken_gradient: Callable[[int, int], None]
+) -> None:
+    broken_gradient(3, 2)
+    states = list(reconstruct_states(series, "dipm-tv", SMALL.replace(precision="float32", iterations=6)))
+    assert states[-1].iteration == 6
+    assert "halved 2 times" in states[-1].stage
+    assert np.isfinite(states[-1].snapshot().data).all()
+
+
+def test_f32_a_hopeless_run_keeps_the_last_good_volume(
+    series: TiltSeries, broken_gradient: Callable[[int, int], None]
+) -> None:
+    broken_gradient(3, 100)
+    result = reconstruct(series, "dipm-tv", SMALL.replace(precision="float32"))
+    assert result.stopped
+    assert result.iterations == 3
+    assert "learning rate" in result.notes[0]
+    assert np.isfinite(result.volume.data).all()

@@ -119,7 +119,9 @@ def test_network_keeps_any_size_and_is_not_negative(
 def test_the_unit_is_the_density_inside_and_the_mass_comes_from_the_maps(series: TiltSeries) -> None:
     problem = pose(series, CPU)
     assert problem.unit.numpy() == pytest.approx([1, 1], rel=0.45)
-    assert problem.mass == pytest.approx(float((series.data.sum((2, 3)).mean(1) / problem.unit.numpy()).sum()))
+    assert problem.mass == pytest.approx(
+        float((series.data.sum((2, 3)).mean(1) / problem.unit.numpy()).sum())
+    )
     scaled = pose(series.replace(data=7 * series.data, counts_per_unit=2 / 7), CPU)
     assert scaled.mass == pytest.approx(problem.mass, rel=1e-4)  # no unit: dose and scale fall out
 

@@ -14,13 +14,17 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_dipmtv import pipeline
 from napari_dipmtv._napari.closing import Closing
+from napari_dipmtv._napari.drawing import draw, volume_group
 from napari_dipmtv._napari.half_cut import HalfCut
-from napari_dipmtv._napari.job import Job, mapped, once
+from napari_dipmtv._napari.iterators import mapped, once
+from napari_dipmtv._napari.job import Job
 from napari_dipmtv._napari.layers import Layers
 from napari_dipmtv._napari.preferences import preferences
+from napari_dipmtv._napari.report import report_of
 from napari_dipmtv._napari.session import STAGES, Reconstruction, Session, Stage
+from napari_dipmtv._napari.sources import MapSource, read_maps
 from napari_dipmtv._napari.view_angle import look_into
-from napari_dipmtv.data import ChannelMaps, Region, Volume
+from napari_dipmtv.data import Region, Volume
 from napari_dipmtv.errors import DipmtvError, InputError
 from napari_dipmtv.states import Result, State
 
@@ -86,24 +90,28 @@ class Bench(QObject):
 
     # -- the stages
 
-    def load_spectra(self, folder: Path) -> None:
-        """Read a folder of spectrum images as new data."""
+    def load_spectra(self, source: Path | Sequence[Path]) -> None:
+        """Read a folder, or files, of spectrum images as new data."""
 
         def keep(result: Result[Any]) -> None:
-            self.session.load("series", result.value)
+            self.session.load("series", result.value, inputs=_paths(source))
 
-        self._run("load", "series", lambda: once("Reading", lambda: pipeline.load(folder)), keep)
+        self._run("load", "series", lambda: once("Reading", lambda: pipeline.load(source)), keep)
 
-    def load_maps(self, read: Callable[[], ChannelMaps]) -> None:
+    def load_maps(self, paths: Sequence[Path], source: MapSource) -> None:
         """Read maps as new data, to go on with at the alignment."""
-        self._run("load", "maps", lambda: once("Reading", read), lambda r: self.session.load("maps", r.value))
+
+        def keep(result: Result[Any]) -> None:
+            self.session.load("maps", result.value, inputs=_paths(paths))
+
+        self._run("load", "maps", lambda: once("Reading", lambda: read_maps(paths, source)), keep, source)
 
     def load_demo(self, settings: SimulationSettings) -> None:
         """Simulate a dual EELS tilt series as new data, with the regions that a person would draw."""
         from napari_dipmtv.phantom import simulate
 
         def keep(result: Result[Any]) -> None:
-            self.session.load("series", result.value.series, result.value.regions)
+            self.session.load("series", result.value.series, demo_regions=result.value.regions)
 
         self._run("load", "series", lambda: once("Simulating", lambda: simulate(settings)), keep, settings)
 
@@ -111,6 +119,8 @@ class Bench(QObject):
         """Add or remove the spectrum images with their energy slider."""
         if not wanted:
             self.layers.clear("spectra")
+            if self.session.has("series"):
+                self.layers.look_at("sums")
             return
         self.layers.show_spectra(self.session.value("prepared" if self.session.has("prepared") else "series"))
 
@@ -186,7 +196,7 @@ class Bench(QObject):
                 seconds=result.seconds,
                 stopped=result.stopped,
             )
-            self.layers.finish_stream(made.volume, shown, self._group(len(self.session.results)))
+            self.layers.finish_stream(made.volume, shown, volume_group(len(self.session.results)))
             self.session.add_result(made)
 
         self._streamed_title = f"{title}, running"
@@ -227,7 +237,7 @@ class Bench(QObject):
                 segmentation=session.value("segmentation") if session.has("segmentation") else None,
                 measures=session.value("measures") if session.has("measures") else (),
                 maps=maps,
-                provenance=_report(made) if made else None,
+                provenance=report_of(made, session.inputs) if made else None,
                 formats=tuple(formats),
             )
 
@@ -237,7 +247,7 @@ class Bench(QObject):
         """Make a finished reconstruction the current one and show it again, its layers too where they were deleted."""
         with telling():
             self._refuse_while_running()
-            group = self._group(self.session.results.index(result))
+            group = volume_group(self.session.results.index(result))
             if not self.layers.alive(group):
                 self.layers.clear(group)
                 self.layers.show_volume(result.volume, result.title, group)
@@ -257,7 +267,7 @@ class Bench(QObject):
     def show_phases(self, wanted: bool) -> None:
         """Show the phases, or the densities that they were made from."""
         current: Reconstruction = self.session.value("volume")
-        self.layers.look_at("labels" if wanted else self._group(self.session.results.index(current)))
+        self.layers.look_at("labels" if wanted else volume_group(self.session.results.index(current)))
 
     # -- runs
 
@@ -312,7 +322,7 @@ class Bench(QObject):
         elif first:
             self.open_up()
 
-    # -- what a changed value means for the layers
+    # -- what a changed value means
 
     def _keeper(self, stage: Stage) -> Callable[[Result[Any]], None]:
         return lambda result: self.session.put(stage, result.value)
@@ -320,63 +330,12 @@ class Bench(QObject):
     def _on_changed(self, stage: Stage) -> None:
         if self._target is not None and STAGES.index(stage) < STAGES.index(self._target):
             self.job.cancel()  # what the run works on has been replaced
-        value = self.session.value(stage) if self.session.has(stage) else None
-        draw = {
-            "series": self._draw_series,
-            "maps": self._draw_maps,
-            "tilt_series": self._draw_aligned,
-            "volume": self._draw_volume,
-            "segmentation": self._draw_phases,
-        }.get(stage)
-        if draw is not None:
-            draw(value)
+        draw(stage, self.session, self.layers)
         self.changed.emit(stage)
 
     def _on_results_changed(self) -> None:
         self.results_changed.emit()
 
-    def _draw_series(self, series: Any) -> None:
-        self.layers.clear("sums", "spectra", "regions")
-        if series is not None:
-            self.layers.show_sums(series)
 
-    def _draw_maps(self, maps: Any) -> None:
-        self.layers.clear("maps") if maps is None else self.layers.show_maps(maps, "maps")
-
-    def _draw_aligned(self, series: Any) -> None:
-        if series is None:
-            self.layers.clear("aligned")
-        else:
-            self.layers.show_maps(series, "aligned", " (aligned)")
-
-    def _draw_volume(self, current: Any) -> None:
-        """Volumes are drawn while they are made; without a current one, none may be left to be mistaken for it."""
-        if current is None:
-            self.layers.clear(*(name for name in self.layers.groups() if name.startswith("volume")))
-
-    def _draw_phases(self, segmentation: Any) -> None:
-        if segmentation is None:
-            self.layers.clear("labels")
-        else:
-            self.layers.show_segmentation(segmentation, self.session.value("volume").volume.channels)
-
-    @staticmethod
-    def _group(index: int) -> str:
-        return f"volume {index}"
-
-
-def _report(made: Reconstruction) -> Mapping[str, Any]:
-    from napari_dipmtv.io.reports import provenance
-
-    report = provenance(
-        made.settings,
-        tilts_deg=made.series.tilts_deg,
-        device=made.device,
-        seconds=made.seconds,
-    )
-    return report | {
-        "method": made.method,
-        "iterations": made.iterations,
-        "stopped": made.stopped,
-        "losses": dict(made.losses),
-    }
+def _paths(source: Path | Sequence[Path]) -> tuple[Path, ...]:
+    return (source,) if isinstance(source, Path) else tuple(source)

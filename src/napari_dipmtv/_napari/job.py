@@ -11,12 +11,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_dipmtv._napari.time_left import TimeLeft
 from napari_dipmtv.errors import DipmtvError, InputError
 from napari_dipmtv.states import Result, State, run
 
@@ -143,7 +143,7 @@ class Job(QObject):
             self._worker.preview_pause_s = None
 
     def shutdown(self) -> bool:
-        """Cancel, wait for the worker at most five seconds and fall silent; for the end of a window or of the program."""
+        """Cancel, wait for the worker at most five seconds and fall silent: a window or the program ends."""
         self._timer.stop()
         worker, self._worker = self._worker, None
         if worker is None:
@@ -285,50 +285,6 @@ class _Worker(threading.Thread):
         self.go_on.wait()
         self._clock.begin()
         return self._halt.is_set()
-
-
-class TimeLeft:
-    """Time left from the pace of the last steps; a machine that slept does not spoil it."""
-
-    def __init__(self) -> None:
-        self._begin = 0.0
-        self._pace_s: float | None = None
-        self._done = 0
-
-    def begin(self) -> None:
-        """A step begins now."""
-        self._begin = time.monotonic()
-
-    def step(self, iteration: int, total: int) -> float | None:
-        """A step is done; gives the seconds left, or None before the pace is known."""
-        took = time.monotonic() - self._begin
-        if self._pace_s is None:
-            # the first step carries the preparation and says nothing about the pace
-            self._pace_s = took if self._done else None
-        else:
-            took = min(took, LONGEST_STEP * self._pace_s)
-            self._pace_s += 0.1 * (took - self._pace_s)
-        self._done += 1
-        return None if self._pace_s is None else self._pace_s * (total - iteration)
-
-
-def once(stage: str, compute: Callable[[], Any]) -> Iterator[State[Any]]:
-    """A single long computation as an iterator of one state."""
-    value = compute()
-    yield State(1, 1, {}, lambda: value, stage=stage)
-
-
-def mapped(states: Iterator[State[Any]], change: Callable[[Any], Any]) -> Iterator[State[Any]]:
-    """The same states with snapshots that are changed on the way, in the thread that takes them."""
-    try:
-        for state in states:
-            yield replace(state, snapshot=partial(_changed, state, change))
-    finally:
-        states.close()  # type: ignore[attr-defined]
-
-
-def _changed(state: State[Any], change: Callable[[Any], Any]) -> Any:
-    return change(state.snapshot())
 
 
 def sentence(error: Exception) -> str:

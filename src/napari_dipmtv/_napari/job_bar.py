@@ -1,4 +1,4 @@
-"""The state of a run as a person wants to see it: progress, losses, time left, and buttons to start, pause, stop, cancel."""
+"""Where a run stands, as a person wants to see it, and buttons to start, pause, stop and cancel it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ class JobBar(QWidget):
 
     def _make_controls(self, start_text: str) -> None:
         self.start = QPushButton(start_text)
-        self.start.setVisible(bool(start_text))
+        if not start_text:
+            self.start.hide()
         self.pause = QPushButton("Pause")
         self.stop = QPushButton("Stop")
         self.cancel = QPushButton("Cancel")

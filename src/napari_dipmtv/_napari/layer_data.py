@@ -6,6 +6,7 @@ on the tilt axis, so that one viewer shows every stage with one scale bar.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,10 @@ MOST_SPECTRA_BYTES = 2**30  # shown with an energy slider up to this size
 ISO_LEVEL = 0.5  # of the typical density inside the object
 # safe for colour-blind eyes; two of them add up to near white where both are strong
 COLORMAPS = ("bop orange", "bop blue", "bop purple", "green", "yellow", "gray")
+
+# colours of phases: those of the channels and safe for colour-blind eyes; the void is meant to catch the eye
+PHASE_COLOURS = ("#F8AD20", "#20ADF8", "#941F94", "#009E73")
+VOID_COLOUR = "#D81B60"
 
 
 def sum_maps(series: SpectrumSeries) -> ChannelMaps:
@@ -145,6 +150,21 @@ def typical(data: ArrayLike) -> float:
     x = np.clip(np.asarray(data, dtype=np.float64), 0, None)
     total = x.sum()
     return float((x * x).sum() / total) if total > 0 else 1.0
+
+
+def phase_colours(phases: Mapping[int, str], channels: tuple[str, ...]) -> dict[int | None, Any]:
+    """Colour of each phase: that of the channel that its name begins with, paler for a skin; the void stands out."""
+    from napari.utils.colormaps.standardize_color import transform_color
+
+    colours: dict[int | None, Any] = {None: "transparent"}
+    of_channel = dict(zip(channels, PHASE_COLOURS * len(channels), strict=False))
+    for value, name in sorted(phases.items()):
+        channel, _, role = name.rpartition(" ")
+        colours[value] = of_channel.get(channel or name, PHASE_COLOURS[0])
+        if role == "skin":
+            colours[value] = transform_color(colours[value])[0] * 0.45 + np.array([0.55, 0.55, 0.55, 0.55])
+    colours |= {value: VOID_COLOUR for value, name in phases.items() if name == "void"}
+    return colours | {0: "transparent"}
 
 
 def _image(data: ArrayLike, group: str, **looks: Any) -> LayerData:

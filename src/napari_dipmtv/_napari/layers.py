@@ -10,30 +10,28 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.colormaps.standardize_color import transform_color
 
 from napari_dipmtv._napari.half_cut import HalfCut
 from napari_dipmtv._napari.layer_data import (
     ISO_LEVEL,
+    PHASE_COLOURS,
     LayerData,
     map_axes,
     map_layers,
+    phase_colours,
     spectra_layers,
     sum_layers,
     typical,
     volume_axes,
     volume_layers,
 )
+from napari_dipmtv._napari.regions import outlines
 from napari_dipmtv.data import F32, MapStack, Region, Segmentation, SpectrumSeries, Volume
 from napari_dipmtv.errors import InputError, expected
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels, Layer, Shapes
-
-# colours of phases: those of the channels and safe for colour-blind eyes; the void is meant to catch the eye
-PHASE_COLOURS = ("#F8AD20", "#20ADF8", "#941F94", "#009E73")
-VOID_COLOUR = "#D81B60"
 
 
 class Layers:
@@ -69,7 +67,7 @@ class Layers:
     def show_spectra(self, series: SpectrumSeries) -> None:
         """Spectrum images with a slider for energy and one for tilt; raises `InputError` where that is impossible."""
         self._show_all("spectra", spectra_layers(series))
-        self._write_tilt()
+        self.look_at("spectra")
 
     def show_maps(self, maps: MapStack, group: str, suffix: str = "") -> None:
         """Channel maps (tilt, 1, y, x), one layer each, added in colour."""
@@ -111,7 +109,7 @@ class Layers:
         from napari.utils.colormaps import DirectLabelColormap
 
         viewer, group = self.viewer, self._held.setdefault("labels", {})
-        colours = DirectLabelColormap(color_dict=_phase_colours(segmentation.phases, channels))
+        colours = DirectLabelColormap(color_dict=phase_colours(segmentation.phases, channels))
         values = sorted(segmentation.phases)
         features = {"index": values, "phase": [segmentation.phases[value] for value in values]}
         layer: Labels | None = self._living(group.get("Phases"))
@@ -132,10 +130,13 @@ class Layers:
     def region_layer(self, name: str, series: SpectrumSeries, colour: str) -> Shapes:
         """Shapes layer on the axes of the maps, in which somebody draws a region of one tilt."""
         held = self._held.setdefault("regions", {})
+        shape = series.tilts[0].core_loss.counts.shape[:2]
+        axes = map_axes(series.tilts_deg, series.pixel_nm, shape)
         layer: Shapes | None = self._living(held.get(name))
+        if layer is not None and not np.allclose(layer.scale, axes["scale"]):
+            self._remove({name: layer})  # drawn on pixels of another size
+            layer = None
         if layer is None:
-            shape = series.tilts[0].core_loss.counts.shape[:2]
-            axes = map_axes(series.tilts_deg, series.pixel_nm, shape)
             layer = held[name] = self.viewer.add_shapes(
                 name=f"{name} region",
                 ndim=4,
@@ -148,16 +149,10 @@ class Layers:
 
     def draw_regions(self, series: SpectrumSeries, regions: Mapping[str, Region]) -> None:
         """Outline given regions in their shapes layers."""
-        from skimage.measure import find_contours
-
         for i, (name, region) in enumerate(regions.items()):
             layer = self.region_layer(name, series, PHASE_COLOURS[i % len(PHASE_COLOURS)])
-            t = int(np.argmin(np.abs(np.asarray(series.tilts_deg) - region.tilt_deg)))
-            contours = find_contours(np.pad(region.mask, 1).astype(float), 0.5)
             layer.data = []
-            for contour in contours:
-                corners = np.zeros((len(contour), 4))
-                corners[:, 0], corners[:, 2:] = t, contour - 1  # (tilt, z, y, x)
+            for corners in outlines(region, series.tilts_deg):
                 layer.add_polygons(corners)
 
     # -- what is seen of it
@@ -316,15 +311,3 @@ class Layers:
             axis = viewer.dims.ndim - 4
             step = (viewer.dims.point[axis] - shown[0].translate[-4]) / shown[0].scale[-4]
             text.text = f"tilt {tilts[int(np.clip(round(step), 0, len(tilts) - 1))]:+.1f}°"
-
-
-def _phase_colours(phases: Mapping[int, str], channels: tuple[str, ...]) -> dict[int | None, Any]:
-    colours: dict[int | None, Any] = {None: "transparent"}
-    of_channel = dict(zip(channels, PHASE_COLOURS * len(channels), strict=False))
-    for value, name in sorted(phases.items()):
-        channel, _, role = name.rpartition(" ")
-        colours[value] = of_channel.get(channel or name, PHASE_COLOURS[0])
-        if role == "skin":
-            colours[value] = transform_color(colours[value])[0] * 0.45 + np.array([0.55, 0.55, 0.55, 0.55])
-    colours |= {value: VOID_COLOUR for value, name in phases.items() if name == "void"}
-    return colours | {0: "transparent"}

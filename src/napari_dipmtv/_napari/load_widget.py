@@ -22,7 +22,7 @@ from napari_dipmtv._napari.bench import telling
 from napari_dipmtv._napari.demo_settings import demo_settings
 from napari_dipmtv._napari.forms import SettingsForm, folded
 from napari_dipmtv._napari.job_bar import JobBar
-from napari_dipmtv._napari.sources import MapSource, kind_of, read_maps
+from napari_dipmtv._napari.sources import MapSource, kind_of
 from napari_dipmtv._napari.stage_widget import StageWidget, button, enable, section
 from napari_dipmtv.settings.simulation import SimulationSettings
 from napari_dipmtv.settings.spectra import PrepareSettings
@@ -59,8 +59,7 @@ class LoadWidget(StageWidget):
                 folder_or_files = paths[0] if len(paths) == 1 and paths[0].is_dir() else paths
                 self.bench.load_spectra(folder_or_files)
             else:
-                source = self.map_source.value()
-                self.bench.load_maps(lambda: read_maps(paths, source))
+                self.bench.load_maps(paths, self.map_source.value())
 
     def refresh(self) -> None:
         """Fill the table and say what is loaded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
@@ -20,6 +21,7 @@ from napari_dipmtv.settings.tomo import METHODS
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+REDRAW_S = 1.0
 DEVICES = {
     "auto": "A CUDA GPU when there is one, else the processor",
     "cpu": "The processor",
@@ -46,6 +48,7 @@ class ReconstructWidget(StageWidget):
         self._make_controls(napari_viewer)
         self._lay_out()
         self._connect()
+        self._drawn = 0.0  # when the curves were drawn last
         self.refresh()
 
     def refresh(self) -> None:
@@ -111,7 +114,8 @@ class ReconstructWidget(StageWidget):
         for form in self.forms.values():
             form.validityChanged.connect(lambda _: self.refresh())
         self.job_bar.start_clicked.connect(self._start)
-        self.bench.job.stated.connect(self._draw_losses)
+        self.bench.job.stated.connect(self._on_state)
+        self.live.toggled.connect(self._stop_streaming)
         self.bench.results_changed.connect(self._list_results)
         self.results.itemDoubleClicked.connect(self._show_again)
         self._choose_method()
@@ -129,10 +133,21 @@ class ReconstructWidget(StageWidget):
                 self.method.currentData(), self.form.value(), self.device.currentData(), self.live.isChecked()
             )
 
-    def _draw_losses(self, _: int, progress: Progress) -> None:
-        if self.job_bar.mine and self.isVisible() and progress.losses:
+    def _on_state(self, _: int, progress: Progress) -> None:
+        """Redraw the curves once in a while: drawing them takes longer than many a step."""
+        now = time.monotonic()
+        if self.job_bar.mine and (now - self._drawn > REDRAW_S or progress.iteration == progress.total):
+            self._drawn = now
+            self._draw_losses(progress)
+
+    def _draw_losses(self, progress: Progress) -> None:
+        if progress.losses:
             curves = {name: tuple(zip(*values, strict=True)) for name, values in progress.losses.items()}
             self.plot.curves(curves, "iteration", "loss", log=True)
+
+    def _stop_streaming(self, wanted: bool) -> None:
+        if not wanted and self.job_bar.mine:
+            self.bench.job.stop_streaming()
 
     def _list_results(self) -> None:
         self.results.clear()

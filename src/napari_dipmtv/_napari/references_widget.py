@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLineEdit
 from napari_dipmtv._napari.bench import telling
 from napari_dipmtv._napari.forms import SettingsForm
 from napari_dipmtv._napari.job_bar import JobBar
-from napari_dipmtv._napari.layers import PHASE_COLOURS
+from napari_dipmtv._napari.layer_data import PHASE_COLOURS
 from napari_dipmtv._napari.plots import Plot
 from napari_dipmtv._napari.regions import region_of
 from napari_dipmtv._napari.stage_widget import StageWidget, button, enable, note
@@ -44,8 +44,7 @@ class ReferencesWidget(StageWidget):
         missing = self.missing
         for control, tip in self._tips.items():
             enable(control, tip, missing)
-        demo = "" if self.session.demo_regions else "Only simulated data come with known regions."
-        enable(self.draw_demo, self._tips[self.draw_demo], missing or demo)
+        enable(self.draw_demo, self._tips[self.draw_demo], missing or self._no_demo)
         self.draw_demo.setVisible(bool(self.session.demo_regions))
         self.job_bar.block(missing or self.form.problem)
         if self.session.has("references"):
@@ -54,6 +53,19 @@ class ReferencesWidget(StageWidget):
             self.status.setText(missing or "Draw a region of each phase, or let the phases be found.")
             self.plot.clear("The references appear here")
             self.words.setText("")
+
+    @property
+    def _no_demo(self) -> str:
+        """Why the regions of the demo cannot be drawn; empty when they can."""
+        if not self.session.demo_regions:
+            return "Only simulated data come with known regions."
+        shapes = {region.mask.shape for region in self.session.demo_regions.values()}
+        prepared = self.session.value("prepared").tilts[0].core_loss.counts.shape[:2]
+        return (
+            ""
+            if shapes == {prepared}
+            else "The known regions fit unbinned pixels; prepare without pixel binning."
+        )
 
     def _make_controls(self, viewer: ViewerModel) -> None:
         self.names = (QLineEdit("FeO"), QLineEdit("Fe3O4"))
@@ -125,7 +137,7 @@ class ReferencesWidget(StageWidget):
         with telling():
             for field, name in zip(self.names, self.session.demo_regions, strict=True):
                 field.setText(name)
-            self.bench.layers.draw_regions(self.session.value("series"), self.session.demo_regions)
+            self.bench.layers.draw_regions(self.session.value("prepared"), self.session.demo_regions)
             self.bench.layers.look_at("sums")
             self.status.setText("The regions are drawn on the view nearest to 0°. Make the references.")
 

@@ -1,4 +1,4 @@
-"""Shapes that somebody drew on the maps of one tilt become a region of pixels."""
+"""Shapes that somebody drew on the maps of one tilt to a region of pixels, and back."""
 
 from __future__ import annotations
 
@@ -55,6 +55,19 @@ def region_of(layer: Shapes, tilts_deg: tuple[float, ...], shape: tuple[int, int
         if _tilt_index(corners, len(tilts_deg)) == t
     ]
     return Region(tilts_deg[t], _joined(inside))
+
+
+def outlines(region: Region, tilts_deg: tuple[float, ...]) -> list[NDArray[np.float64]]:
+    """Polygons (corner, (tilt, z, y, x)) around a region, holes too: what `region_of` turns back into it."""
+    from skimage.measure import find_contours
+
+    t = int(np.argmin(np.abs(np.asarray(tilts_deg) - region.tilt_deg)))
+    polygons = []
+    for contour in find_contours(np.pad(region.mask, 1).astype(float), 0.5):
+        corners = np.zeros((len(contour), 4))
+        corners[:, 0], corners[:, 2:] = t, contour - 1
+        polygons.append(corners)
+    return polygons
 
 
 def _joined(masks: list[NDArray[np.bool_]]) -> NDArray[np.bool_]:

@@ -53,4 +53,4 @@ def _hand_over(stage: Any, value: Any, demo_regions: Any = None) -> None:
     viewer = current_viewer()
     if viewer is not None:
         session = bench_of(viewer).session
-        QTimer.singleShot(0, lambda: session.load(stage, value, demo_regions))
+        QTimer.singleShot(0, lambda: session.load(stage, value, demo_regions=demo_regions))

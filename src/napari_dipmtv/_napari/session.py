@@ -1,9 +1,10 @@
-"""What has been reached in one viewer, stage by stage; a new value of one stage clears all that followed from the old."""
+"""What has been reached in one viewer, stage by stage; a new value clears all that followed from the old one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from psygnal import Signal
@@ -79,6 +80,7 @@ class Session:
     def __init__(self) -> None:
         self._values: dict[Stage, Any] = {}
         self.results: tuple[Reconstruction, ...] = ()
+        self.inputs: tuple[Path, ...] = ()  # files and folders that everything came from
         self.demo_regions: Mapping[
             str, Region
         ] = {}  # where a person would draw, known for simulated data only
@@ -104,11 +106,18 @@ class Session:
         self._values[stage] = value
         self._announce([stage, *self._drop(STAGES.index(stage) + 1)])
 
-    def load(self, stage: Stage, value: Any, demo_regions: Mapping[str, Region] | None = None) -> None:
+    def load(
+        self,
+        stage: Stage,
+        value: Any,
+        *,
+        inputs: tuple[Path, ...] = (),
+        demo_regions: Mapping[str, Region] | None = None,
+    ) -> None:
         """Begin with new data at a stage: everything else, finished reconstructions included, is cleared."""
         cleared = self._drop(0)
         self.results = ()
-        self.demo_regions = demo_regions or {}
+        self.inputs, self.demo_regions = inputs, demo_regions or {}
         self._values[stage] = value
         self._announce([name for name in STAGES if name == stage or name in cleared])
         self.results_changed.emit()

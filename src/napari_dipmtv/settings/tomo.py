@@ -75,8 +75,8 @@ class DipSettings(StageSettings):
     iterations: int = knob(
         300,
         "Iterations",
-        "Fitting steps. The error falls fast for 100 steps, slowly for some hundred more, and creeps up when the network "
-        "begins to follow the noise. Stop keeps what was reached at any time.",
+        "Fitting steps. The error falls fast for 100 steps, slowly for some hundred more, and creeps up when the "
+        "network begins to follow the noise. Stop keeps what was reached at any time.",
         ge=1,
         le=100000,
     )
@@ -154,8 +154,8 @@ class DipSettings(StageSettings):
     network_input: Literal["cs-tv", "random"] = knob(
         "cs-tv",
         "Network input",
-        "What the network looks at. A quick CS-TV volume halves the number of steps needed and is shown at once; random "
-        "numbers, as published, owe nothing to another method.",
+        "What the network looks at. A quick CS-TV volume halves the number of steps needed and is shown at once; "
+        "random numbers, as published, owe nothing to another method.",
         advanced=True,
     )
     input_channels: int = knob(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from napari_dipmtv.data import TiltSeries, Volume
-from napari_dipmtv.errors import InputError, expected
+from napari_dipmtv.errors import ComputeError, InputError, expected
 from napari_dipmtv.settings.tomo import CsTvSettings, DipSettings
 from napari_dipmtv.states import State
 from napari_dipmtv.tomo.cs_tv import cs_tv
@@ -95,7 +95,8 @@ def _fit(
     for iteration in range(done + 1, settings.iterations + 1):
         steps = [fit.step() for fit in fits]
         losses = {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
-        yield State(iteration, settings.iterations, losses, volume, lambda n=iteration: checkpoint(n), stage)  # type: ignore[misc]
+        said = ", ".join(dict.fromkeys([stage, *(fit.note for fit in fits if fit.note)]))
+        yield State(iteration, settings.iterations, losses, volume, lambda n=iteration: checkpoint(n), said)  # type: ignore[misc]
 
 
 def _guide_settings(settings: DipSettings, *, joint: bool) -> CsTvSettings:
@@ -132,24 +133,61 @@ class DipFit:
         self.average = torch.zeros(problem.shape, device=problem.device)
         self.weight = 0.0
         self.half = use_bfloat16(settings.precision, problem.device)
+        self.halvings = 0
+        self.note = ""
 
     def step(self) -> dict[str, float]:
-        """Take one optimiser step; returns the losses before it."""
+        """Take one optimiser step; returns the losses before it.
+
+        A step whose gradient is not finite is not taken but tried again: in float32 where it was bfloat16, then with
+        half the learning rate, twice. ``note`` says so.
+
+        Raises
+        ------
+        ComputeError
+            When nothing helps; the network and the average are those of the last good step.
+        """
+        z = self.input
+        if self.settings.input_noise:
+            z = z + self.settings.input_noise * torch.randn(z.shape, generator=self.random).to(z.device)
+        x, losses = self._descend(z)
+        while not self._finite():
+            self._recover()
+            x, losses = self._descend(z)
+        self.optimiser.step()
+        past = self.settings.average
+        self.average.mul_(past).add_(x, alpha=1 - past)
+        self.weight = past * self.weight + 1 - past
+        return losses
+
+    def _descend(self, z: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+        """Output and losses, and the gradient in the parameters."""
         s = self.settings
         self.optimiser.zero_grad(set_to_none=True)
-        z = self.input
-        if s.input_noise:
-            z = z + s.input_noise * torch.randn(z.shape, generator=self.random).to(z.device)
         with torch.autocast(self.problem.device.type, dtype=torch.bfloat16, enabled=self.half):
-            x = self.network(z)[0]
-        x = x.float()
+            x = self.network(z)[0].float()
         data = self.misfit.loss(self.problem.projector(x))
         tv = total_variation(x, s.tv) / self.problem.mass
         (data + s.tv_strength * tv).backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
-        self.average.mul_(s.average).add_(x.detach(), alpha=1 - s.average)
-        self.weight = s.average * self.weight + 1 - s.average
-        return {"data": float(data.detach()), "tv": float(tv.detach())}
+        return x.detach(), {"data": float(data.detach()), "tv": float(tv.detach())}
+
+    def _finite(self) -> bool:
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        return bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients)))
+
+    def _recover(self) -> None:
+        """Make the next try of a step safer, or give up."""
+        if self.half:
+            self.half, self.note = False, "float32, since bfloat16 failed"
+            return
+        if self.halvings == 2:
+            raise ComputeError(
+                expected("DIP step", "a finite gradient", "none in three tries", "Lower the learning rate")
+            )
+        self.halvings += 1
+        for group in self.optimiser.param_groups:
+            group["lr"] *= 0.5
+        self.note = f"learning rate halved {self.halvings} times"
 
     def volume(self) -> Volume:
         """Copy the running average of the output to the host, in data units."""

@@ -43,6 +43,8 @@ class ReconResult:
         True when it was ended early on request; the volume is what was reached.
     residual : float
         ``|P x - y| / |y|`` of the final volume over the usable pixels.
+    notes : tuple of str
+        What went wrong on the way, in words.
     """
 
     volume: Volume
@@ -54,6 +56,7 @@ class ReconResult:
     seconds: float
     stopped: bool
     residual: float
+    notes: tuple[str, ...] = ()
 
 
 def reconstruct(
@@ -100,6 +103,7 @@ def reconstruct(
         seconds=result.seconds,
         stopped=result.stopped,
         residual=data_residual(problem, result.value),
+        notes=result.notes,
     )
 
 
