@@ -160,6 +160,24 @@ def test_f45_a_failing_run_tells_once_and_leaves_a_clean_desk(
     assert ready.job.why_not == ""
 
 
+def test_a_window_that_draws_slowly_gets_slices_once(
+    ready: Bench, steps: Steps, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("napari_dipmtv._napari.bench.show_info", told.append)
+    monkeypatch.setattr("napari_dipmtv._napari.bench.SLOW_PREVIEW_S", 0.0)  # every window is too slow
+    steps.total = 100_000
+    viewer = ready.layers.viewer
+    start(ready)
+    qtbot.waitUntil(lambda: viewer.dims.ndisplay == 3)
+    qtbot.waitUntil(lambda: viewer.dims.ndisplay == 2)
+    viewer.dims.ndisplay = 3
+    with qtbot.waitSignals([ready.job.preview] * 2, timeout=5000):
+        pass
+    assert viewer.dims.ndisplay == 3
+    assert len(told) == 1
+
+
 def test_new_maps_remove_volumes_and_keep_the_list(ready: Bench, steps: Steps, qtbot: Any) -> None:
     with qtbot.waitSignal(ready.results_changed, timeout=5000):
         start(ready)

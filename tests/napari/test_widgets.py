@@ -120,7 +120,7 @@ def test_each_method_shows_its_own_form(bench: Bench, qtbot: Any, method: str) -
 
 def test_two_docks_of_one_viewer_watch_the_same_run(bench: Bench, qtbot: Any) -> None:
     """F39: a dock that is opened later, or again, shows the run that goes on."""
-    first = dock(bench, ReconstructWidget, qtbot)
+    first = ReconstructWidget(bench.viewer_for_test)
     bench.session.put("tilt_series", maps())
     steps = Steps(400)
     bench._run("reconstruct", "volume", steps, lambda _: None)

@@ -21,7 +21,7 @@ from napari_dipmtv.tomo.reconstruct import reconstruct, reconstruct_states
 from napari_dipmtv.tomo.sirt import sirt
 
 CPU = torch.device("cpu")
-SMALL = DipSettings(iterations=60, filters=(8, 16, 16), skips=(4, 4, 4), average=0.9)
+SMALL = DipSettings(iterations=60, filters=(8, 16, 16), skips=(4, 4, 4), average=0.9, rehearsal=8)
 PUBLISHED_INPUT = SMALL.replace(network_input="random", output="square")
 QUICK = {
     "sirt": SirtSettings(iterations=5),

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_error, show_warning
+from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import QObject, Signal
 
 from napari_dipmtv import pipeline
@@ -23,7 +23,7 @@ from napari_dipmtv._napari.preferences import preferences
 from napari_dipmtv._napari.report import report_of
 from napari_dipmtv._napari.session import STAGES, Reconstruction, Session, Stage
 from napari_dipmtv._napari.sources import MapSource, read_maps
-from napari_dipmtv._napari.view_angle import look_into
+from napari_dipmtv._napari.view_angle import look_flat, look_into
 from napari_dipmtv.data import Region, Volume
 from napari_dipmtv.errors import DipmtvError, InputError
 from napari_dipmtv.states import Result, State
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from napari_dipmtv.settings.tomo import Method, MethodSettings
 
 TITLES: Mapping[str, str] = {"sirt": "SIRT", "cs-tv": "CS-TV", "dip-tv": "DIP-TV", "dipm-tv": "DIPm-TV"}
+
+SLOW_PREVIEW_S = 2.0  # a window that is busy longer with a preview gets slices instead of surfaces
 
 _benches: weakref.WeakKeyDictionary[ViewerModel, Bench] = weakref.WeakKeyDictionary()
 
@@ -80,6 +82,7 @@ class Bench(QObject):
         self._target: Stage | None = None  # the stage that the run will set
         self._keep: Callable[[Result[Any]], None] | None = None
         self._streamed_title = ""
+        self._may_flatten = False
         self._settings: dict[str, StageSettings] = {}  # of every stage, as it was last run
         self.session.changed.connect(self._on_changed)
         self.session.results_changed.connect(self._on_results_changed)
@@ -320,7 +323,12 @@ class Bench(QObject):
         if not self.layers.stream(volume, self._streamed_title):
             self.job.stop_streaming()
         elif first:
+            self._may_flatten = True
             self.open_up()
+        elif self._may_flatten and self.job.preview_cost_s > SLOW_PREVIEW_S:
+            self._may_flatten = False  # once: whoever goes back to 3-D wants it
+            look_flat(self.layers.viewer, "xz")
+            show_info("This computer draws in 3-D slowly: the growing volume is shown as a slice.")
 
     # -- what a changed value means
 

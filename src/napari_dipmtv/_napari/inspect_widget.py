@@ -115,7 +115,7 @@ class InspectWidget(StageWidget):
             self.axis: "Direction in which the plane is moved",
             self.flip: "Keep the other half",
             self.position: "Distance of the plane from the centre, in nm; larger moves it along the axis",
-            self.open_up: "Switch to 3-D, switch the half cut on and look into it",
+            self.open_up: "Switch to 3-D and look into the half cut, which goes through the void once that is measured",
             self.rendering: "How densities are drawn in 3-D",
             self.level: "Density of the surface, as a share of the density inside; larger shows less",
             **{
@@ -192,7 +192,15 @@ class InspectWidget(StageWidget):
 
     def _open_up(self) -> None:
         with telling():
+            centre = self._void_centre(self.axis.currentData())
+            if centre is not None:
+                self.position.setValue(centre)
             self.bench.open_up()
+
+    def _void_centre(self, axis: str) -> float | None:
+        """Where the largest void lies along an axis, in nm; None where none has been measured."""
+        measures = self.session.value("measures") if self.session.has("measures") else ()
+        return next((m.value for m in measures if m.name == f"void centre {axis}"), None)
 
     def _flat(self, name: str) -> None:
         with telling():

@@ -62,6 +62,7 @@ class Job(QObject):
         self.name = ""
         self.progress = Progress()
         self.run_id = 0
+        self.preview_cost_s = 0.0  # how long the window was busy with the last preview
         self._min_preview_s = min_preview_s
         self._worker: _Worker | None = None
         self._timer = QTimer(self)
@@ -115,6 +116,7 @@ class Job(QObject):
         Job._busy = self
         self.name, self.progress = name, Progress(stage=name)
         self.run_id += 1
+        self.preview_cost_s = 0.0
         self._worker = _Worker(make_states, self._min_preview_s() if stream else None)
         self._worker.start()
         self._timer.start()
@@ -182,9 +184,14 @@ class Job(QObject):
     def _show(self, worker: _Worker, shot: Any) -> None:
         """Hand a preview on and measure how long the window is busy with it, painting included."""
         begin = time.monotonic()
+
+        def shown() -> None:
+            self.preview_cost_s = time.monotonic() - begin
+            worker.shown(self.preview_cost_s)
+
         self.preview.emit(self.run_id, shot)
         # a timer of 0 ms fires after the paint events that are already posted; the second one after those they post
-        QTimer.singleShot(0, lambda: QTimer.singleShot(0, lambda: worker.shown(time.monotonic() - begin)))
+        QTimer.singleShot(0, lambda: QTimer.singleShot(0, shown))
 
     def _end(self, worker: _Worker, outcome: Result[Any] | str) -> None:
         self._timer.stop()
@@ -233,6 +240,7 @@ class _Worker(threading.Thread):
         self._shot: Any = None
         self._outcome: Result[Any] | str | None = None
         self._in_flight = False
+        self._previews = 0
         self._snapshot_s = 0.0
         self._next_shot = 0.0
         self._clock = TimeLeft()
@@ -262,6 +270,10 @@ class _Worker(threading.Thread):
 
     def shown(self, seconds: float) -> None:
         """The window has shown the last preview and was busy so long with it."""
+        if self._previews == 1:
+            seconds = (
+                0.0  # the first one also makes layers and compiles shaders, and says nothing about the next
+            )
         cost = self._snapshot_s + seconds
         with self._lock:
             self._next_shot = time.monotonic() + max(self.preview_pause_s or 0.0, cost / PREVIEW_SHARE)
@@ -280,6 +292,7 @@ class _Worker(threading.Thread):
             with self._lock:
                 self._snapshot_s = time.monotonic() - begin
                 self._shot, self._in_flight = shot, True
+                self._previews += 1
 
     def _should_stop(self) -> bool:
         self.go_on.wait()

@@ -110,7 +110,7 @@ class Plot(FigureCanvasQTAgg):
         axes.set_title(title, fontsize=8, color=self._text)
         axes.set_xlabel(x_label, fontsize=8, color=self._text)
         axes.set_ylabel(y_label, fontsize=8, color=self._text)
-        axes.tick_params(labelsize=7, colors=self._text)
+        axes.tick_params(which="both", labelsize=7, colors=self._text)
         for side, spine in axes.spines.items():
             spine.set_color(self._text)
             spine.set_visible(side in ("left", "bottom"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -62,9 +63,11 @@ def demo(
 
 
 def _comparison(rows: Sequence[Mapping[str, str]]) -> Table:
-    table = Table(title="measured beside the truth")
+    table = Table(title="measured beside the truth", box=SIMPLE_HEAD)
     for heading in rows[0]:
-        table.add_column(heading, justify="left" if heading == "method" else "right")
+        table.add_column(
+            heading, justify="left" if heading == "method" else "right", no_wrap=heading == "method"
+        )
     for row in rows:
         table.add_row(*row.values())
     return table

@@ -158,6 +158,15 @@ class DipSettings(StageSettings):
         "random numbers, as published, owe nothing to another method.",
         advanced=True,
     )
+    rehearsal: int = knob(
+        60,
+        "Rehearsal",
+        "Steps in which the network first learns to give its CS-TV input back. More starts the fit nearer to it; 0 "
+        "starts from nothing, and channels that unmixing has tied together then come apart late.",
+        ge=0,
+        le=10000,
+        advanced=True,
+    )
     input_channels: int = knob(
         16,
         "Random input channels",

@@ -18,6 +18,8 @@ from napari_dipmtv.tomo.network import DipNetwork
 from napari_dipmtv.tomo.problem import Problem, pose
 from napari_dipmtv.tomo.total_variation import total_variation
 
+WARM_UP = 25  # steps over which the learning rate rises
+
 
 def dipm_tv(
     problem: Problem, settings: DipSettings, *, resume: Mapping[str, np.ndarray] | None = None
@@ -70,16 +72,22 @@ def _fit(
     resume: Mapping[str, np.ndarray] | None,
 ) -> Iterator[State[Volume]]:
     """Fit each part (all channels, or one of them) with its network, one step each in turn."""
-    guide = torch.zeros(0)
-    if resume is None and settings.network_input == "cs-tv":
+    guides: list[torch.Tensor] = [torch.zeros(0)] * len(parts)
+    guided = settings.network_input == "cs-tv" and resume is None
+    if guided:
         for state in cs_tv(problem, _guide_settings(settings, joint=len(parts) == 1)):
             yield replace(
                 state, iteration=0, total=settings.iterations, losses={}, stage=f"{stage}, CS-TV input"
             )
         guide = torch.from_numpy(state.snapshot().data).to(problem.device) / problem.unit[:, None, None, None]
-    own = [guide[c : c + 1] for c in range(len(parts))] if len(parts) > 1 else [guide]
-    fits = [DipFit(part, settings, seen) for part, seen in zip(parts, own, strict=True)]
+        guides = list(torch.chunk(guide, len(parts)))
+    fits = [DipFit(part, settings, own) for part, own in zip(parts, guides, strict=True)]
     done = 0 if resume is None else _restore(fits, resume)
+    for step in range(settings.rehearsal if guided else 0):
+        for fit, own in zip(fits, guides, strict=True):
+            fit.rehearse(own, last=step + 1 == settings.rehearsal)
+        said = f"{stage}, learning its input {step + 1}/{settings.rehearsal}"
+        yield replace(state, iteration=0, total=settings.iterations, losses={}, stage=said)
 
     def volume() -> Volume:
         volumes = [fit.volume() for fit in fits]
@@ -127,13 +135,11 @@ class DipFit:
             self.input = guide[None] if guide.numel() else torch.zeros(shape, device=problem.device)
         else:
             self.input = settings.input_scale * torch.rand(shape, generator=self.random).to(problem.device)
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
+        self.optimiser = self._fresh_optimiser()
         self.average = torch.zeros(problem.shape, device=problem.device)
         self.weight = 0.0
         self.half = use_bfloat16(settings.precision, problem.device)
-        self.halvings = 0
+        self.halvings = self.taken = 0
         self.note = ""
 
     def step(self) -> dict[str, float]:
@@ -147,18 +153,42 @@ class DipFit:
         ComputeError
             When nothing helps; the network and the average are those of the last good step.
         """
-        z = self.input
-        if self.settings.input_noise:
-            z = z + self.settings.input_noise * torch.randn(z.shape, generator=self.random).to(z.device)
+        z = self._noisy_input()
         x, losses = self._descend(z)
         while not self._finite():
             self._recover()
             x, losses = self._descend(z)
+        self.taken += 1
+        for group in self.optimiser.param_groups:  # the first steps of Adam are long whatever the gradient
+            group["lr"] = self.settings.learning_rate * min(1, self.taken / WARM_UP) / 2**self.halvings
         self.optimiser.step()
         past = self.settings.average
         self.average.mul_(past).add_(x, alpha=1 - past)
         self.weight = past * self.weight + 1 - past
         return losses
+
+    def _fresh_optimiser(self) -> torch.optim.AdamW:
+        s = self.settings
+        return torch.optim.AdamW(self.network.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay)
+
+    def rehearse(self, target: torch.Tensor, *, last: bool) -> None:
+        """Take one step towards a given volume (c, z, y, x) instead of the data: a start near the goal.
+
+        Where the channels of the data are strongly anti-correlated, as after unmixing, their sum weighs some fifty
+        times more than their difference, and a network that starts from nothing learns the difference very late.
+        """
+        self.optimiser.zero_grad(set_to_none=True)
+        with torch.autocast(self.problem.device.type, dtype=torch.bfloat16, enabled=self.half):
+            x = self.network(self._noisy_input())[0].float()
+        (x - target).square().mean().backward()
+        if self._finite():
+            self.optimiser.step()
+        if last:  # the moments of the small steps of the rehearsal would make the first steps to the data far too long
+            self.optimiser = self._fresh_optimiser()
+
+    def _noisy_input(self) -> torch.Tensor:
+        z, sigma = self.input, self.settings.input_noise
+        return z + sigma * torch.randn(z.shape, generator=self.random).to(z.device) if sigma else z
 
     def _descend(self, z: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
         """Output and losses, and the gradient in the parameters."""
@@ -185,8 +215,6 @@ class DipFit:
                 expected("DIP step", "a finite gradient", "none in three tries", "Lower the learning rate")
             )
         self.halvings += 1
-        for group in self.optimiser.param_groups:
-            group["lr"] *= 0.5
         self.note = f"learning rate halved {self.halvings} times"
 
     def volume(self) -> Volume:
@@ -200,7 +228,7 @@ class DipFit:
             saved |= {f"optimiser/{index}/{name}": _host(value) for name, value in moments.items()}
         saved["random"] = self.random.get_state().numpy().copy()
         saved["average"], saved["weight"] = _host(self.average), np.array(self.weight)
-        saved["input"] = _host(self.input)
+        saved["input"], saved["taken"] = _host(self.input), np.array(self.taken)
         return saved
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
@@ -226,7 +254,7 @@ class DipFit:
         self.random.set_state(torch.from_numpy(saved["random"]))
         self.average = torch.from_numpy(saved["average"]).to(self.problem.device)
         self.input = torch.from_numpy(saved["input"]).to(self.problem.device)
-        self.weight = float(saved["weight"])
+        self.weight, self.taken = float(saved["weight"]), int(saved["taken"])
 
 
 def use_bfloat16(precision: str, device: torch.device) -> bool:
