@@ -13,6 +13,8 @@ TORCH_STAMP := .venv/.stamp-torch-$(TORCH)
 
 # napari's settings of the person at this machine are neither read nor written
 export NAPARI_CONFIG := $(CURDIR)/.venv/napari-settings.yaml
+# threads that wait by spinning make torch many times slower wherever the cores are shared
+export OMP_WAIT_POLICY ?= passive
 
 .PHONY: demo test test-slow test-gpu check bench docs screenshots clean help
 .DELETE_ON_ERROR:
@@ -47,7 +49,7 @@ docs: .venv/.stamp-test  ## make the figures of the docs again (real data: DIPMT
 
 screenshots: .venv/.stamp-test  ## photograph the window for the docs
 	sh scripts/system_packages.sh
-	for script in scripts/make_screenshots*.py; do xvfb-run -a -s "-screen 0 1600x1200x24" $(PY) "$$script" || exit 1; done
+	xvfb-run -a -s "-screen 0 1600x1200x24" $(PY) scripts/screenshots.py
 
 clean:  ## remove what was built, keep the environment
 	rm -rf build dist "$(OUT)" .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -47,9 +47,8 @@ def quantum_dots(out: Path) -> dict[str, Volume]:
     (out / "tilts.txt").write_text("\n".join(str(tilt) for tilt in range(-60, 61, 10)))
     stacks = [word for element in ("Se", "S", "Zn") for word in ("--channel", f"{element}={element}.tif")]
     source = [*stacks, "--angles", "tilts.txt", "--pixel-nm", "1", "--counts"]
-    run(
-        out, "align", *source, "--set", "max_axis_angle_deg=12", "--set", "smoothing_px=2", "--out", "aligned"
-    )
+    options = ("--set", "find_axis_angle=false", "--set", "equalise_dose=true", "--set", "smoothing_px=2")
+    run(out, "align", *source, *options, "--out", "aligned")
     return reconstructed(out, "--maps", "aligned")
 
 

@@ -5,7 +5,9 @@ Run with ``xvfb-run -a -s "-screen 0 1600x1000x24" python scripts/screenshots.py
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,30 +15,18 @@ from pathlib import Path
 import napari
 from qtpy.QtWidgets import QAbstractButton, QApplication
 
+from napari_dipmtv._napari import runs
 from napari_dipmtv._napari.main_widget import MainWidget
-from napari_dipmtv.settings.phantom import PhantomSettings
-from napari_dipmtv.settings.simulation import SimulationSettings
 from napari_dipmtv.settings.tomo import DipSettings
 
-FOLDER = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "docs" / "images")
+FOLDER = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "docs" / "images").resolve()
 SIZE = (1500, 960)
-DEMO = SimulationSettings(
-    phantom=PhantomSettings(
-        field_voxels=32,
-        size_nm=22,
-        shell_nm=3.5,
-        void_radius_nm=2.8,
-        void_x_nm=1,
-        void_y_nm=-0.5,
-        void_z_nm=-1,
-    ),
-    dose_e_per_a2=1e5,
-)
-DIP = DipSettings(iterations=160, filters=(8, 16, 32), skips=(4, 4, 4), input_channels=8)
+DIP = DipSettings(iterations=160, data_term="least-squares")
 
 
 def main() -> None:
     """Press every button in turn."""
+    runs.SLOW_PREVIEW_S = float("inf")  # 3-D also where it is rendered by the processor
     FOLDER.mkdir(parents=True, exist_ok=True)
     viewer = napari.Viewer(show=True, show_welcome_screen=False)
     viewer.window.resize(*SIZE)
@@ -57,7 +47,6 @@ def main() -> None:
         settle(0.4)
         viewer.screenshot(str(FOLDER / f"{name}.png"), canvas_only=False, flash=False)
 
-    load.demo_form.setValue(DEMO)
     press(0, load.open_demo)
     finish()
     press(0, load.prepare_bar.start)
@@ -78,23 +67,25 @@ def main() -> None:
     press(4, reconstruct.job_bar.start)
     wait_until(lambda: job.progress.iteration >= DIP.iterations // 2, 240)
     save("5_streaming")
+    press(4, reconstruct.job_bar.stop)  # what was reached is kept
+    finish()
+    reconstruct.method.setCurrentIndex(reconstruct.method.findData("cs-tv"))
+    press(4, reconstruct.job_bar.start)
     finish()
     save("5_reconstruct")
-    press(5, inspect.open_up)
-    save("6_half_cut")
     press(5, inspect.job_bar.start)
     finish()
+    press(5, inspect.open_up)
     save("6_phases")
     inspect.phases.click()
+    save("6_half_cut")
     press(5, inspect.planes["xz"])
     save("6_planes")
-    export.folder.setText(str(FOLDER / "export"))
-    press(6, export.job_bar.start)
-    finish()
-    save("7_export")
-    for file in (FOLDER / "export").iterdir():
-        file.unlink()
-    (FOLDER / "export").rmdir()
+    with tempfile.TemporaryDirectory() as somewhere, contextlib.chdir(somewhere):
+        export.folder.setText("nanocube")
+        press(6, export.job_bar.start)
+        finish()
+        save("7_export")
     viewer.close()
 
 

@@ -35,8 +35,8 @@ def ready(bench: Bench, aligned: TiltSeries) -> Bench:
 def errors(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is shown to the person as an error or a warning."""
     shown: list[str] = []
-    monkeypatch.setattr("napari_dipmtv._napari.bench.show_error", shown.append)
-    monkeypatch.setattr("napari_dipmtv._napari.bench.show_warning", shown.append)
+    monkeypatch.setattr("napari_dipmtv._napari.runs.show_error", shown.append)
+    monkeypatch.setattr("napari_dipmtv._napari.runs.show_warning", shown.append)
     return shown
 
 
@@ -164,8 +164,8 @@ def test_a_window_that_draws_slowly_gets_slices_once(
     ready: Bench, steps: Steps, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr("napari_dipmtv._napari.bench.show_info", told.append)
-    monkeypatch.setattr("napari_dipmtv._napari.bench.SLOW_PREVIEW_S", 0.0)  # every window is too slow
+    monkeypatch.setattr("napari_dipmtv._napari.runs.show_info", told.append)
+    monkeypatch.setattr("napari_dipmtv._napari.runs.SLOW_PREVIEW_S", 0.0)  # every window is too slow
     steps.total = 100_000
     viewer = ready.layers.viewer
     start(ready)

@@ -202,7 +202,7 @@ def test_maps_need_angles_and_the_dock_says_so(
     bench: Bench, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[str] = []
-    monkeypatch.setattr("napari_dipmtv._napari.bench.show_error", shown.append)
+    monkeypatch.setattr("napari_dipmtv._napari.runs.show_error", shown.append)
     np.save(tmp_path / "FeO.npy", maps().data[0])
     widget = dock(bench, LoadWidget, qtbot)
     with qtbot.waitSignal(bench.job.failed, timeout=5000):
@@ -235,7 +235,7 @@ def test_an_export_that_cannot_be_written_is_told(
     bench: Bench, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[str] = []
-    monkeypatch.setattr("napari_dipmtv._napari.bench.show_error", shown.append)
+    monkeypatch.setattr("napari_dipmtv._napari.runs.show_error", shown.append)
     (tmp_path / "file").write_text("in the way")
     widget = dock(bench, ExportWidget, qtbot)
     bench.session.load("maps", maps())

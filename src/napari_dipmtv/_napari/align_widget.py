@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_dipmtv._napari.bench import telling
 from napari_dipmtv._napari.forms import SettingsForm
 from napari_dipmtv._napari.job_bar import JobBar
 from napari_dipmtv._napari.plots import Plot
+from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.stage_widget import StageWidget, button, enable, note
 from napari_dipmtv.data import F32, MapStack, TiltSeries
 from napari_dipmtv.settings.align import AlignSettings

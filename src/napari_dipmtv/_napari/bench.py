@@ -3,44 +3,31 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.QtCore import QObject, Signal
-
 from napari_dipmtv import pipeline
-from napari_dipmtv._napari.closing import Closing
-from napari_dipmtv._napari.drawing import draw, volume_group
-from napari_dipmtv._napari.half_cut import HalfCut
+from napari_dipmtv._napari.drawing import volume_group
 from napari_dipmtv._napari.iterators import mapped, once
-from napari_dipmtv._napari.job import Job
-from napari_dipmtv._napari.layers import Layers
 from napari_dipmtv._napari.preferences import preferences
 from napari_dipmtv._napari.report import report_of
-from napari_dipmtv._napari.session import STAGES, Reconstruction, Session, Stage
+from napari_dipmtv._napari.runs import Runs, telling
+from napari_dipmtv._napari.session import Reconstruction
 from napari_dipmtv._napari.sources import MapSource, read_maps
-from napari_dipmtv._napari.view_angle import look_flat, look_into
 from napari_dipmtv.data import Region, Volume
-from napari_dipmtv.errors import DipmtvError, InputError
 from napari_dipmtv.states import Result, State
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_dipmtv.settings.align import AlignSettings
-    from napari_dipmtv.settings.base import StageSettings
     from napari_dipmtv.settings.inspect import SegmentSettings
     from napari_dipmtv.settings.simulation import SimulationSettings
     from napari_dipmtv.settings.spectra import PrepareSettings, ReferenceSettings, UnmixSettings
     from napari_dipmtv.settings.tomo import Method, MethodSettings
 
 TITLES: Mapping[str, str] = {"sirt": "SIRT", "cs-tv": "CS-TV", "dip-tv": "DIP-TV", "dipm-tv": "DIPm-TV"}
-
-SLOW_PREVIEW_S = 2.0  # a window that is busy longer with a preview gets slices instead of surfaces
 
 _benches: weakref.WeakKeyDictionary[ViewerModel, Bench] = weakref.WeakKeyDictionary()
 
@@ -52,46 +39,8 @@ def bench_of(viewer: ViewerModel) -> Bench:
     return _benches[viewer]
 
 
-@contextmanager
-def telling() -> Iterator[None]:
-    """Show what went wrong on purpose as a notification of napari instead of raising it."""
-    try:
-        yield
-    except DipmtvError as error:
-        show_error(str(error))
-
-
-class Bench(QObject):
-    """Wires session, layers and job of one viewer; the docks call it and watch it.
-
-    ``changed`` and ``results_changed`` repeat the signals of the session, so that Qt cuts the connection to a dock that
-    is deleted.
-    """
-
-    changed = Signal(str)
-    results_changed = Signal()
-    exported = Signal(list)  # of Path
-    cut_changed = Signal(object)  # HalfCut
-
-    def __init__(self, viewer: ViewerModel) -> None:
-        super().__init__()
-        self.session = Session()
-        self.layers = Layers(viewer)
-        self.job = Job(min_preview_s=lambda: preferences().preview_interval_s)
-        self._closing = Closing(viewer, self.job)
-        self._target: Stage | None = None  # the stage that the run will set
-        self._keep: Callable[[Result[Any]], None] | None = None
-        self._streamed_title = ""
-        self._may_flatten = False
-        self._settings: dict[str, StageSettings] = {}  # of every stage, as it was last run
-        self.session.changed.connect(self._on_changed)
-        self.session.results_changed.connect(self._on_results_changed)
-        self.job.preview.connect(self._on_preview)
-        self.job.finished.connect(self._on_result)
-        self.job.stopped.connect(self._on_result)
-        self.job.failed.connect(self._on_failed)
-
-    # -- the stages
+class Bench(Runs):
+    """The verbs of all stages; the docks call them."""
 
     def load_spectra(self, source: Path | Sequence[Path]) -> None:
         """Read a folder, or files, of spectrum images as new data."""
@@ -257,92 +206,10 @@ class Bench(QObject):
             self.layers.look_at(group)
             self.session.put("volume", result)
 
-    def cut(self, cut: HalfCut) -> None:
-        """Cut all volumes and phases by one plane."""
-        self.layers.cut(cut)
-        self.cut_changed.emit(cut)
-
-    def open_up(self) -> None:
-        """Look into the cut volume in 3-D."""
-        self.cut(replace(self.layers.half_cut, enabled=True))
-        look_into(self.layers.viewer, self.layers.half_cut)
-
     def show_phases(self, wanted: bool) -> None:
         """Show the phases, or the densities that they were made from."""
         current: Reconstruction = self.session.value("volume")
         self.layers.look_at("labels" if wanted else volume_group(self.session.results.index(current)))
-
-    # -- runs
-
-    def _run(
-        self,
-        name: str,
-        target: Stage | None,
-        states: Callable[[], Iterator[State[Any]]],
-        keep: Callable[[Result[Any]], None],
-        settings: StageSettings | None = None,
-        *,
-        stream: bool = False,
-    ) -> None:
-        """Start a run, or say why not; ``keep`` is called with the result in the GUI thread."""
-
-        def keep_both(result: Result[Any]) -> None:
-            if name == "load":
-                self._settings.clear()
-            if settings is not None:
-                self._settings[name] = settings
-            keep(result)
-
-        try:
-            self._refuse_while_running()
-        except InputError as error:
-            show_warning(str(error))
-            return
-        self._target, self._keep = target, keep_both
-        self.job.start(name, states, stream=stream)
-
-    def _refuse_while_running(self) -> None:
-        if self.job.why_not:
-            raise InputError(self.job.why_not)
-
-    def _on_result(self, _: int, result: Result[Any] | None) -> None:
-        keep, self._keep, self._target = self._keep, None, None
-        if result is not None and keep is not None:
-            with telling():
-                keep(result)
-        else:
-            self.layers.end_stream()
-
-    def _on_failed(self, _: int, message: str) -> None:
-        self._keep, self._target = None, None
-        self.layers.end_stream()
-        show_error(message)
-
-    def _on_preview(self, _: int, volume: Volume) -> None:
-        first = "stream" not in self.layers.groups()
-        if not self.layers.stream(volume, self._streamed_title):
-            self.job.stop_streaming()
-        elif first:
-            self._may_flatten = True
-            self.open_up()
-        elif self._may_flatten and self.job.preview_cost_s > SLOW_PREVIEW_S:
-            self._may_flatten = False  # once: whoever goes back to 3-D wants it
-            look_flat(self.layers.viewer, "xz")
-            show_info("This computer draws in 3-D slowly: the growing volume is shown as a slice.")
-
-    # -- what a changed value means
-
-    def _keeper(self, stage: Stage) -> Callable[[Result[Any]], None]:
-        return lambda result: self.session.put(stage, result.value)
-
-    def _on_changed(self, stage: Stage) -> None:
-        if self._target is not None and STAGES.index(stage) < STAGES.index(self._target):
-            self.job.cancel()  # what the run works on has been replaced
-        draw(stage, self.session, self.layers)
-        self.changed.emit(stage)
-
-    def _on_results_changed(self) -> None:
-        self.results_changed.emit()
 
 
 def _paths(source: Path | Sequence[Path]) -> tuple[Path, ...]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QHBoxLayout, QLineEdit, QListWidget
 
-from napari_dipmtv._napari.bench import telling
 from napari_dipmtv._napari.job_bar import JobBar
+from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.stage_widget import StageWidget, button, section
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from qtpy.QtWidgets import (
 from superqt import QLabeledDoubleSlider
 from superqt.utils import signals_blocked
 
-from napari_dipmtv._napari.bench import telling
 from napari_dipmtv._napari.forms import SettingsForm
 from napari_dipmtv._napari.half_cut import AXES, HalfCut
 from napari_dipmtv._napari.job_bar import JobBar
+from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.stage_widget import StageWidget, button, enable, section
 from napari_dipmtv._napari.view_angle import ORDERS, look_flat
 from napari_dipmtv.settings.inspect import SegmentSettings

@@ -18,10 +18,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_dipmtv._napari.bench import telling
 from napari_dipmtv._napari.demo_settings import demo_settings
 from napari_dipmtv._napari.forms import SettingsForm, folded
 from napari_dipmtv._napari.job_bar import JobBar
+from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.sources import MapSource, kind_of
 from napari_dipmtv._napari.stage_widget import StageWidget, button, enable, section
 from napari_dipmtv.settings.simulation import SimulationSettings

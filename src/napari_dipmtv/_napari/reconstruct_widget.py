@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QListWidget, QListWidgetItem, QVBoxLayout
 
-from napari_dipmtv._napari.bench import TITLES, telling
+from napari_dipmtv._napari.bench import TITLES
 from napari_dipmtv._napari.forms import SettingsForm
 from napari_dipmtv._napari.job import Progress
 from napari_dipmtv._napari.job_bar import JobBar, duration
 from napari_dipmtv._napari.plots import Plot
 from napari_dipmtv._napari.preferences import preferences
+from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.session import Reconstruction
 from napari_dipmtv._napari.stage_widget import StageWidget, section
 from napari_dipmtv.settings.tomo import METHODS

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLineEdit
 
-from napari_dipmtv._napari.bench import telling
 from napari_dipmtv._napari.forms import SettingsForm
 from napari_dipmtv._napari.job_bar import JobBar
 from napari_dipmtv._napari.layer_data import PHASE_COLOURS
 from napari_dipmtv._napari.plots import Plot
 from napari_dipmtv._napari.regions import region_of
+from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.stage_widget import StageWidget, button, enable, note
 from napari_dipmtv.data import Region
 from napari_dipmtv.errors import InputError, expected

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_dipmtv._napari.bench import telling
 from napari_dipmtv._napari.forms import SettingsForm
 from napari_dipmtv._napari.job_bar import JobBar
 from napari_dipmtv._napari.plots import Plot
+from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.stage_widget import StageWidget, note
 from napari_dipmtv.settings.spectra import UnmixSettings
 

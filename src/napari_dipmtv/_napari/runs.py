@@ -1,0 +1,149 @@
+"""Runs of one viewer: started one at a time, their previews drawn, their results kept, their errors told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_error, show_info, show_warning
+from qtpy.QtCore import QObject, Signal
+
+from napari_dipmtv._napari.closing import Closing
+from napari_dipmtv._napari.drawing import draw
+from napari_dipmtv._napari.half_cut import HalfCut
+from napari_dipmtv._napari.job import Job
+from napari_dipmtv._napari.layers import Layers
+from napari_dipmtv._napari.preferences import preferences
+from napari_dipmtv._napari.session import STAGES, Session, Stage
+from napari_dipmtv._napari.view_angle import look_flat, look_into
+from napari_dipmtv.data import Volume
+from napari_dipmtv.errors import DipmtvError, InputError
+from napari_dipmtv.settings.base import StageSettings
+from napari_dipmtv.states import Result, State
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+SLOW_PREVIEW_S = 2.0  # a window that is busy longer with a preview gets slices instead of surfaces
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """Show what went wrong on purpose as a notification of napari instead of raising it."""
+    try:
+        yield
+    except DipmtvError as error:
+        show_error(str(error))
+
+
+class Runs(QObject):
+    """Wires session, layers and job of one viewer; the docks watch it.
+
+    ``changed`` and ``results_changed`` repeat the signals of the session, so that Qt cuts the connection to a dock that
+    is deleted.
+    """
+
+    changed = Signal(str)
+    results_changed = Signal()
+    exported = Signal(list)  # of Path
+    cut_changed = Signal(object)  # HalfCut
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
+        self.session = Session()
+        self.layers = Layers(viewer)
+        self.job = Job(min_preview_s=lambda: preferences().preview_interval_s)
+        self._closing = Closing(viewer, self.job)
+        self._target: Stage | None = None  # the stage that the run will set
+        self._keep: Callable[[Result[Any]], None] | None = None
+        self._streamed_title = ""
+        self._may_flatten = False
+        self._settings: dict[str, StageSettings] = {}  # of every stage, as it was last run
+        self.session.changed.connect(self._on_changed)
+        self.session.results_changed.connect(self._on_results_changed)
+        self.job.preview.connect(self._on_preview)
+        self.job.finished.connect(self._on_result)
+        self.job.stopped.connect(self._on_result)
+        self.job.failed.connect(self._on_failed)
+
+    def cut(self, cut: HalfCut) -> None:
+        """Cut all volumes and phases by one plane."""
+        self.layers.cut(cut)
+        self.cut_changed.emit(cut)
+
+    def open_up(self) -> None:
+        """Look into the cut volume in 3-D."""
+        self.cut(replace(self.layers.half_cut, enabled=True))
+        look_into(self.layers.viewer, self.layers.half_cut)
+
+    def _run(
+        self,
+        name: str,
+        target: Stage | None,
+        states: Callable[[], Iterator[State[Any]]],
+        keep: Callable[[Result[Any]], None],
+        settings: StageSettings | None = None,
+        *,
+        stream: bool = False,
+    ) -> None:
+        """Start a run, or say why not; ``keep`` is called with the result in the GUI thread."""
+
+        def keep_both(result: Result[Any]) -> None:
+            if name == "load":
+                self._settings.clear()
+            if settings is not None:
+                self._settings[name] = settings
+            keep(result)
+
+        try:
+            self._refuse_while_running()
+        except InputError as error:
+            show_warning(str(error))
+            return
+        self._target, self._keep = target, keep_both
+        self.job.start(name, states, stream=stream)
+
+    def _refuse_while_running(self) -> None:
+        if self.job.why_not:
+            raise InputError(self.job.why_not)
+
+    def _on_result(self, _: int, result: Result[Any] | None) -> None:
+        keep, self._keep, self._target = self._keep, None, None
+        if result is not None and keep is not None:
+            with telling():
+                keep(result)
+        else:
+            self.layers.end_stream()
+
+    def _on_failed(self, _: int, message: str) -> None:
+        self._keep, self._target = None, None
+        self.layers.end_stream()
+        show_error(message)
+
+    def _on_preview(self, _: int, volume: Volume) -> None:
+        first = "stream" not in self.layers.groups()
+        if not self.layers.stream(volume, self._streamed_title):
+            self.job.stop_streaming()
+        elif first:
+            self._may_flatten = True
+            self.open_up()
+        elif self._may_flatten and self.job.preview_cost_s > SLOW_PREVIEW_S:
+            self._may_flatten = False  # once: whoever goes back to 3-D wants it
+            look_flat(self.layers.viewer, "xz")
+            show_info("This computer draws in 3-D slowly: the growing volume is shown as a slice.")
+
+    # -- what a changed value means
+
+    def _keeper(self, stage: Stage) -> Callable[[Result[Any]], None]:
+        return lambda result: self.session.put(stage, result.value)
+
+    def _on_changed(self, stage: Stage) -> None:
+        if self._target is not None and STAGES.index(stage) < STAGES.index(self._target):
+            self.job.cancel()  # what the run works on has been replaced
+        draw(stage, self.session, self.layers)
+        self.changed.emit(stage)
+
+    def _on_results_changed(self) -> None:
+        self.results_changed.emit()
