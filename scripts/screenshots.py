@@ -21,7 +21,7 @@ from napari_dipmtv.settings.tomo import DipSettings
 
 FOLDER = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "docs" / "images").resolve()
 SIZE = (1500, 960)
-DIP = DipSettings(iterations=160, data_term="least-squares")
+DIP = DipSettings(iterations=150)
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
         button.click()
 
     def finish() -> None:
-        wait_until(lambda: not job.running, 240)
+        wait_until(lambda: not job.running, 600)
 
     def save(name: str) -> None:
         settle(0.4)
@@ -65,12 +65,8 @@ def main() -> None:
     save("4_align")
     reconstruct.forms["dipm-tv"].setValue(DIP)
     press(4, reconstruct.job_bar.start)
-    wait_until(lambda: job.progress.iteration >= DIP.iterations // 2, 240)
+    wait_until(lambda: job.progress.iteration >= DIP.iterations // 3, 600)
     save("5_streaming")
-    press(4, reconstruct.job_bar.stop)  # what was reached is kept
-    finish()
-    reconstruct.method.setCurrentIndex(reconstruct.method.findData("cs-tv"))
-    press(4, reconstruct.job_bar.start)
     finish()
     save("5_reconstruct")
     press(5, inspect.job_bar.start)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napari_dipmtv import demo, phantom
-from napari_dipmtv.align.mapping import displacements
+from napari_dipmtv.alignment.mapping import displacements
 from napari_dipmtv.data import Alignment
 from napari_dipmtv.demo import pictures, truth
 from napari_dipmtv.demo import run as demo_run

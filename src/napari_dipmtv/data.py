@@ -304,7 +304,7 @@ class Alignment:
     """Where the content of each raw view sits, relative to the ideal geometry.
 
     A raw view shows the ideal projection turned by ``axis_angle_deg`` (counter-clockwise as displayed with y down is
-    negative; see `napari_dipmtv.align.apply` for the exact map) and displaced by ``shifts_px[t] = (dy, dx)``; the
+    negative; see `napari_dipmtv.alignment.apply` for the exact map) and displaced by ``shifts_px[t] = (dy, dx)``; the
     rotation axis lies ``axis_offset_px`` to the right of the centre ``(nx - 1) / 2``.
     """
 

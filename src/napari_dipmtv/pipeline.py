@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_dipmtv import spectra
-from napari_dipmtv.align import apply as apply_alignment
-from napari_dipmtv.align import assume_aligned, dose_factors, equalise, estimate
+from napari_dipmtv.alignment import apply as apply_alignment
+from napari_dipmtv.alignment import assume_aligned, dose_factors, equalise, estimate
 from napari_dipmtv.data import (
     Alignment,
     ChannelMaps,
@@ -54,7 +54,9 @@ __all__ = [
 OnState = Callable[[State[Any]], None]
 ExportFormat = Literal["ome-tiff", "mrc", "hspy", "stl"]
 ReferenceSource = Mapping[str, Region] | Mapping[str, ReferenceSpectrum] | Literal["auto"]
-ALIGNMENT_SIRT = SirtSettings(iterations=100)  # nearly converged, as `napari_dipmtv.align.estimate` asks for
+ALIGNMENT_SIRT = SirtSettings(
+    iterations=100
+)  # nearly converged, as `napari_dipmtv.alignment.estimate` asks for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,10 +129,17 @@ def unmix(
     -------
     ChannelMaps
         One channel per reference, in electrons of the M edge.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        When stopped: maps of a part of the tilts would be mistaken for all.
     """
-    prepared = run(prepare_states(series, prepare), on_state=on_state).value
+    prepared = run(prepare_states(series, prepare), on_state=on_state, should_stop=should_stop).whole()
     pair = references(prepared, source, learn)
-    return run(unmix_states(prepared, pair, settings), on_state=on_state, should_stop=should_stop).value.maps
+    return (
+        run(unmix_states(prepared, pair, settings), on_state=on_state, should_stop=should_stop).whole().maps
+    )
 
 
 def align_states(
@@ -152,10 +161,10 @@ def align(
     on_state: OnState | None = None,
     should_stop: Callable[[], bool] = never,
 ) -> TiltSeries:
-    """Estimate the alignment and apply it with one interpolation."""
+    """Estimate the alignment and apply it with one interpolation; `KeyboardInterrupt` when stopped."""
     settings = settings or AlignSettings()
     found = run(align_states(maps, settings, device), on_state=on_state, should_stop=should_stop)
-    return apply_found(maps, found.value, settings)
+    return apply_found(maps, found.whole(), settings)
 
 
 def apply_found(maps: ChannelMaps, alignment: Alignment, settings: AlignSettings) -> TiltSeries:

@@ -51,6 +51,18 @@ class Result(Generic[T_co]):
     stopped: bool = False
     notes: tuple[str, ...] = field(default=())
 
+    def whole(self) -> T_co:
+        """Give the value of a computation of which a part is of no use.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            When it was ended early, so that the Ctrl-C that `run` swallowed ends the caller as well.
+        """
+        if self.stopped:
+            raise KeyboardInterrupt
+        return self.value
+
 
 def never() -> bool:
     """Never stop."""

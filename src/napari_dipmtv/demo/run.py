@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +23,8 @@ from napari_dipmtv.io.volumes import load_labels, load_volume
 from napari_dipmtv.phantom import Simulation
 from napari_dipmtv.settings.demo import DemoSettings
 from napari_dipmtv.settings.tomo import Method, MethodSettings
-from napari_dipmtv.states import Result, State, run
+from napari_dipmtv.states import State, run
 
-T = TypeVar("T")
 OnState = Callable[[State[Any]], None]
 Begin = Callable[[str], AbstractContextManager[OnState]]
 NAMES: dict[Method, str] = {"sirt": "SIRT", "cs-tv": "CS-TV", "dipm-tv": "DIPm-TV"}
@@ -109,11 +108,11 @@ def _iron_maps(out: Path, simulation: Simulation, begin: Begin) -> tuple[Channel
     """Spectra on disk to maps of Fe atoms, on the scale of the true volume."""
     series = pipeline.load(out / "spectra")
     with begin("preparing") as watch:
-        series = _complete(run(pipeline.prepare_states(series), on_state=watch))
+        series = run(pipeline.prepare_states(series), on_state=watch).whole()
     with begin("learning references"):
         pair = pipeline.references(series, simulation.regions)
     with begin("unmixing") as watch:
-        unmixed = _complete(run(pipeline.unmix_states(series, pair), on_state=watch))
+        unmixed = run(pipeline.unmix_states(series, pair), on_state=watch).whole()
     pipeline.export(out / "maps", maps=unmixed.maps)
     save_references(pair.m.spectra, out / "maps" / "m_references.csv")
     iron = truth.iron_maps(unmixed.maps, pair.m.spectra, simulation)
@@ -126,7 +125,7 @@ def _aligned(
     maps: ChannelMaps, simulation: Simulation, settings: DemoSettings, begin: Begin
 ) -> tuple[TiltSeries, tuple[str, ...]]:
     with begin("aligning") as watch:
-        found = _complete(run(pipeline.align_states(maps, settings.align), on_state=watch))
+        found = run(pipeline.align_states(maps, settings.align), on_state=watch).whole()
     error = truth.alignment_error_px(found, simulation.alignment, maps.tilts_deg)
     placed = truth.in_place_of_truth(found, simulation.alignment, maps.tilts_deg)
     note = (
@@ -178,13 +177,6 @@ def _reconstructed(
         "seconds": result.seconds,
         "data_residual": result.residual,
     }
-
-
-def _complete(result: Result[T]) -> T:
-    """The value of a computation that Ctrl-C did not end."""
-    if result.stopped:
-        raise KeyboardInterrupt
-    return result.value
 
 
 def _pictures(

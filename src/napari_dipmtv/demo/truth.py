@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from napari_dipmtv.align.gauge import without_gauge
-from napari_dipmtv.align.mapping import displacements, rotation
+from napari_dipmtv.alignment.gauge import without_gauge
+from napari_dipmtv.alignment.mapping import displacements, rotation
 from napari_dipmtv.data import F64, Alignment, ChannelMaps, ReferenceSpectrum
 from napari_dipmtv.phantom import Simulation
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from napari_dipmtv.align.mapping import resample
+from napari_dipmtv.alignment.mapping import resample
 from napari_dipmtv.data import F32, F64
 from napari_dipmtv.errors import InputError, expected
 

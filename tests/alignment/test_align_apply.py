@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_dipmtv.align import apply, assume_aligned, dose_factors, dose_is_uneven, equalise
-from napari_dipmtv.align.mapping import displacements
+from napari_dipmtv.alignment import apply, assume_aligned, dose_factors, dose_is_uneven, equalise
+from napari_dipmtv.alignment.mapping import displacements
 from napari_dipmtv.data import Alignment, ChannelMaps
 from napari_dipmtv.errors import GeometryError, InputError
 

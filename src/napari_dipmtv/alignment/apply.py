@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from napari_dipmtv.align.mapping import displacements, resample
+from napari_dipmtv.alignment.mapping import displacements, resample
 from napari_dipmtv.data import F32, Alignment, ChannelMaps, MapStack, TiltSeries
 from napari_dipmtv.errors import GeometryError, expected
 
@@ -20,7 +20,7 @@ def apply(
 ) -> TiltSeries:
     """Bring every view into the ideal geometry; all channels, covariance and validity by the same map.
 
-    The map from ideal to raw coordinates stands in `napari_dipmtv.align.mapping`. A view that is neither
+    The map from ideal to raw coordinates stands in `napari_dipmtv.alignment.mapping`. A view that is neither
     shifted nor turned is passed on bit for bit.
 
     Parameters

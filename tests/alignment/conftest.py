@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.ndimage import affine_transform
 
-from napari_dipmtv.align.mapping import rotation
+from napari_dipmtv.alignment.mapping import rotation
 from napari_dipmtv.data import F32, F64, ChannelMaps, TiltSeries, Volume
 from napari_dipmtv.projection.geometry import Geometry
 from napari_dipmtv.projection.sparse import SparseProjector

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from napari_dipmtv.align.apply import fill_invalid
-from napari_dipmtv.align.dose import dose_factors, equalise
-from napari_dipmtv.align.gauge import Pose, as_alignment, without_gauge
-from napari_dipmtv.align.mapping import resample, rotation
-from napari_dipmtv.align.start import centres_of_mass, common_profile_angle, correlated
+from napari_dipmtv.alignment.apply import fill_invalid
+from napari_dipmtv.alignment.dose import dose_factors, equalise
+from napari_dipmtv.alignment.gauge import Pose, as_alignment, without_gauge
+from napari_dipmtv.alignment.mapping import resample, rotation
+from napari_dipmtv.alignment.start import centres_of_mass, common_profile_angle, correlated
 from napari_dipmtv.data import F32, F64, Alignment, ChannelMaps, TiltSeries, Volume
 from napari_dipmtv.errors import GeometryError, InputError, expected
 from napari_dipmtv.settings.align import AlignSettings

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from napari_dipmtv.align.apply import apply, assume_aligned
-from napari_dipmtv.align.dose import dose_factors, dose_is_uneven, equalise
-from napari_dipmtv.align.matching import estimate
+from napari_dipmtv.alignment.apply import apply, assume_aligned
+from napari_dipmtv.alignment.dose import dose_factors, dose_is_uneven, equalise
+from napari_dipmtv.alignment.matching import estimate
 
 __all__ = ["apply", "assume_aligned", "dose_factors", "dose_is_uneven", "equalise", "estimate"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_dipmtv.align.mapping import rotation
+from napari_dipmtv.alignment.mapping import rotation
 from napari_dipmtv.data import F64, Alignment
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_dipmtv.align import apply, dose_factors, estimate
-from napari_dipmtv.align.gauge import without_gauge
-from napari_dipmtv.align.mapping import displacements
+from napari_dipmtv.alignment import apply, dose_factors, estimate
+from napari_dipmtv.alignment.gauge import without_gauge
+from napari_dipmtv.alignment.mapping import displacements
 from napari_dipmtv.data import Alignment, ChannelMaps
 from napari_dipmtv.errors import GeometryError, InputError
 from napari_dipmtv.settings.align import AlignSettings
