@@ -73,7 +73,7 @@ class DipSettings(StageSettings):
     """
 
     iterations: int = knob(
-        300,
+        250,
         "Iterations",
         "Fitting steps. The error falls fast for 100 steps, slowly for some hundred more, and creeps up when the "
         "network begins to follow the noise. Stop keeps what was reached at any time.",
@@ -158,13 +158,12 @@ class DipSettings(StageSettings):
         "random numbers, as published, owe nothing to another method.",
         advanced=True,
     )
-    rehearsal: int = knob(
-        60,
+    rehearsal: Literal["auto", "on", "off"] = knob(
+        "auto",
         "Rehearsal",
-        "Steps in which the network first learns to give its CS-TV input back. More starts the fit nearer to it; 0 "
-        "starts from nothing, and channels that unmixing has tied together then come apart late.",
-        ge=0,
-        le=10000,
+        "Whether the network first learns to give its CS-TV input back. On, channels that unmixing has tied together "
+        "come apart at once instead of very late; off, less of the noise of the input is copied. Auto: on with the "
+        "covariance data term, off otherwise.",
         advanced=True,
     )
     input_channels: int = knob(

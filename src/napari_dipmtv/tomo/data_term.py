@@ -103,6 +103,15 @@ class L1(DataMisfit):
         return torch.where(self.valid > 0, self.target + shrunk, u)
 
 
+def data_kind(series: TiltSeries, kind: str) -> str:
+    """Resolve "auto": Poisson for counts, the covariance where there is one, else least squares."""
+    if kind != "auto":
+        return kind
+    if series.counts_per_unit is not None:
+        return "poisson"
+    return "covariance" if series.covariance is not None else "least-squares"
+
+
 def data_misfit(problem: Problem, kind: str) -> DataMisfit:
     """Build the misfit of a problem in units of ``problem.unit``; "auto" follows what the series knows of its noise.
 
@@ -112,14 +121,7 @@ def data_misfit(problem: Problem, kind: str) -> DataMisfit:
         When the term needs statistics that the series does not carry.
     """
     series = problem.series
-    if kind == "auto":
-        kind = (
-            "poisson"
-            if series.counts_per_unit
-            else "covariance"
-            if series.covariance is not None
-            else "least-squares"
-        )
+    kind = data_kind(series, kind)
     unit = problem.unit[:, None, None, None]
     target = torch.from_numpy(series.data).to(problem.device) / unit
     if kind == "poisson":

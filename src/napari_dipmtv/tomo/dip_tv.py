@@ -13,12 +13,13 @@ from napari_dipmtv.errors import ComputeError, InputError, expected
 from napari_dipmtv.settings.tomo import CsTvSettings, DipSettings
 from napari_dipmtv.states import State
 from napari_dipmtv.tomo.cs_tv import cs_tv
-from napari_dipmtv.tomo.data_term import data_misfit
+from napari_dipmtv.tomo.data_term import data_kind, data_misfit
 from napari_dipmtv.tomo.network import DipNetwork
 from napari_dipmtv.tomo.problem import Problem, pose
 from napari_dipmtv.tomo.total_variation import total_variation
 
 WARM_UP = 25  # steps over which the learning rate rises
+REHEARSALS = 60  # steps towards the CS-TV input
 
 
 def dipm_tv(
@@ -83,10 +84,11 @@ def _fit(
         guides = list(torch.chunk(guide, len(parts)))
     fits = [DipFit(part, settings, own) for part, own in zip(parts, guides, strict=True)]
     done = 0 if resume is None else _restore(fits, resume)
-    for step in range(settings.rehearsal if guided else 0):
+    rehearsals = REHEARSALS if guided and _rehearses(problem, settings) else 0
+    for step in range(1, rehearsals + 1):
         for fit, own in zip(fits, guides, strict=True):
-            fit.rehearse(own, last=step + 1 == settings.rehearsal)
-        said = f"{stage}, learning its input {step + 1}/{settings.rehearsal}"
+            fit.rehearse(own, last=step == rehearsals)
+        said = f"{stage}, learning its input {step}/{rehearsals}"
         yield replace(state, iteration=0, total=settings.iterations, losses={}, stage=said)
 
     def volume() -> Volume:
@@ -105,6 +107,12 @@ def _fit(
         losses = {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
         said = ", ".join(dict.fromkeys([stage, *(fit.note for fit in fits if fit.note)]))
         yield State(iteration, settings.iterations, losses, volume, lambda n=iteration: checkpoint(n), said)  # type: ignore[misc]
+
+
+def _rehearses(problem: Problem, settings: DipSettings) -> bool:
+    if settings.rehearsal != "auto":
+        return settings.rehearsal == "on"
+    return data_kind(problem.series, settings.data_term) == "covariance"
 
 
 def _guide_settings(settings: DipSettings, *, joint: bool) -> CsTvSettings:
