@@ -17,4 +17,4 @@ class DemoSettings(StageSettings):
     align: AlignSettings = knob(AlignSettings(), "Alignment", "How the views are brought together.")
     sirt: SirtSettings = knob(SirtSettings(), "SIRT", "Settings of SIRT.")
     cs_tv: CsTvSettings = knob(CsTvSettings(), "CS-TV", "Settings of CS-TV.")
-    dipm_tv: DipSettings = knob(DipSettings(iterations=150), "DIPm-TV", "Settings of DIPm-TV.")
+    dipm_tv: DipSettings = knob(DipSettings(iterations=300), "DIPm-TV", "Settings of DIPm-TV.")

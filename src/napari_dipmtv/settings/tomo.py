@@ -73,10 +73,10 @@ class DipSettings(StageSettings):
     """
 
     iterations: int = knob(
-        250,
+        400,
         "Iterations",
-        "Fitting steps. The error falls fast for 100 steps, slowly for some hundred more, and creeps up when the "
-        "network begins to follow the noise. Stop keeps what was reached at any time.",
+        "Fitting steps. Counts want 300-500, unmixed maps 200-300; much later the network begins to follow the noise. "
+        " Stop keeps what was reached at any time.",
         ge=1,
         le=100000,
     )
@@ -151,19 +151,12 @@ class DipSettings(StageSettings):
         "What keeps the volume from going below zero. Softplus learns faster; the square is the published choice.",
         advanced=True,
     )
-    network_input: Literal["cs-tv", "random"] = knob(
-        "cs-tv",
-        "Network input",
-        "What the network looks at. A quick CS-TV volume halves the number of steps needed and is shown at once; "
-        "random numbers, as published, owe nothing to another method.",
-        advanced=True,
-    )
-    rehearsal: Literal["auto", "on", "off"] = knob(
+    network_input: Literal["auto", "random", "cs-tv"] = knob(
         "auto",
-        "Rehearsal",
-        "Whether the network first learns to give its CS-TV input back. On, channels that unmixing has tied together "
-        "come apart at once instead of very late; off, less of the noise of the input is copied. Auto: on with the "
-        "covariance data term, off otherwise.",
+        "Network input",
+        "What the network looks at. Random numbers, as published, copy least noise. A quick CS-TV volume, which the "
+        "network first learns to give back, brings channels apart at once that unmixing has tied together. Auto: CS-TV "
+        "with the covariance data term, random otherwise.",
         advanced=True,
     )
     input_channels: int = knob(
@@ -183,7 +176,7 @@ class DipSettings(StageSettings):
         advanced=True,
     )
     input_noise: float = knob(
-        0.1,
+        0.05,
         "Input noise",
         "Standard deviation of fresh noise added to the input in every step; keeps the network from memorising.",
         ge=0,

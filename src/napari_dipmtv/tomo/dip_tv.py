@@ -74,7 +74,7 @@ def _fit(
 ) -> Iterator[State[Volume]]:
     """Fit each part (all channels, or one of them) with its network, one step each in turn."""
     guides: list[torch.Tensor] = [torch.zeros(0)] * len(parts)
-    guided = settings.network_input == "cs-tv" and resume is None
+    guided = resume is None and takes_cs_tv_input(problem, settings)
     if guided:
         for state in cs_tv(problem, _guide_settings(settings, joint=len(parts) == 1)):
             yield replace(
@@ -84,11 +84,10 @@ def _fit(
         guides = list(torch.chunk(guide, len(parts)))
     fits = [DipFit(part, settings, own) for part, own in zip(parts, guides, strict=True)]
     done = 0 if resume is None else _restore(fits, resume)
-    rehearsals = REHEARSALS if guided and _rehearses(problem, settings) else 0
-    for step in range(1, rehearsals + 1):
+    for step in range(1, REHEARSALS + 1 if guided else 1):
         for fit, own in zip(fits, guides, strict=True):
-            fit.rehearse(own, last=step == rehearsals)
-        said = f"{stage}, learning its input {step}/{rehearsals}"
+            fit.rehearse(own, last=step == REHEARSALS)
+        said = f"{stage}, learning its input {step}/{REHEARSALS}"
         yield replace(state, iteration=0, total=settings.iterations, losses={}, stage=said)
 
     def volume() -> Volume:
@@ -109,9 +108,10 @@ def _fit(
         yield State(iteration, settings.iterations, losses, volume, lambda n=iteration: checkpoint(n), said)  # type: ignore[misc]
 
 
-def _rehearses(problem: Problem, settings: DipSettings) -> bool:
-    if settings.rehearsal != "auto":
-        return settings.rehearsal == "on"
+def takes_cs_tv_input(problem: Problem, settings: DipSettings) -> bool:
+    """Tell whether the network looks at a CS-TV volume: on request, or where unmixing has tied the channels."""
+    if settings.network_input != "auto":
+        return settings.network_input == "cs-tv"
     return data_kind(problem.series, settings.data_term) == "covariance"
 
 
@@ -130,7 +130,7 @@ class DipFit:
         self.random = torch.Generator().manual_seed(
             settings.seed
         )  # on the CPU: one seed, one input, any device
-        guided = settings.network_input == "cs-tv"
+        guided = takes_cs_tv_input(problem, settings)
         self.inputs = problem.shape[0] if guided else settings.input_channels
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
