@@ -24,7 +24,7 @@ from napari_dipmtv.io.volumes import load_volume
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("DIPMTV_DATA", ROOT.parent / "shared" / "data"))
 BINNING = 4
-METHODS = {"sirt": (), "cs-tv": (), "dipm-tv": ("--iterations", "150")}
+METHODS = {"sirt": (), "cs-tv": (), "dipm-tv": ("--iterations", "200")}
 
 
 def main(out: Path) -> None:

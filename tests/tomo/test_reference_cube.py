@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_dipmtv.data import TiltSeries, Volume
-from napari_dipmtv.inspect import match_voids, score, segment
+from napari_dipmtv.inspect import score
 from napari_dipmtv.tomo.reconstruct import reconstruct
 
 pytestmark = [pytest.mark.real_data, pytest.mark.timeout(1800)]
@@ -34,13 +34,9 @@ def test_cs_tv(cube: tuple[TiltSeries, Volume]) -> None:
 
 
 @pytest.mark.slow
-def test_dipm_tv_and_its_void(cube: tuple[TiltSeries, Volume]) -> None:
+def test_dipm_tv(cube: tuple[TiltSeries, Volume]) -> None:
     series, truth = cube
-    volume = reconstruct(series, "dipm-tv").volume
-    assert score(volume, truth).nrmse <= 0.32
-    void = match_voids(segment(volume), segment(truth))
-    assert void.recall > 0.5
-    assert void.precision > 0.5
+    assert score(reconstruct(series, "dipm-tv").volume, truth).nrmse <= 0.29
 
 
 @pytest.mark.slow
