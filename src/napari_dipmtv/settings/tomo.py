@@ -155,8 +155,8 @@ class DipSettings(StageSettings):
         "auto",
         "Network input",
         "What the network looks at. Random numbers, as published, copy least noise. A quick CS-TV volume, which the "
-        "network first learns to give back, brings channels apart at once that unmixing has tied together. Auto: CS-TV "
-        "with the covariance data term, random otherwise.",
+        "network first learns to give back, brings channels apart at once that unmixing has tied together, and shows "
+        "clean detail early. Auto: random for counts and L1, CS-TV otherwise.",
         advanced=True,
     )
     input_channels: int = knob(

@@ -109,10 +109,11 @@ def _fit(
 
 
 def takes_cs_tv_input(problem: Problem, settings: DipSettings) -> bool:
-    """Tell whether the network looks at a CS-TV volume: on request, or where unmixing has tied the channels."""
+    """Tell whether the network looks at a CS-TV volume: on request, where unmixing has tied the channels, and for maps
+    without statistics, which are mostly clean."""
     if settings.network_input != "auto":
         return settings.network_input == "cs-tv"
-    return data_kind(problem.series, settings.data_term) == "covariance"
+    return data_kind(problem.series, settings.data_term) in ("covariance", "least-squares")
 
 
 def _guide_settings(settings: DipSettings, *, joint: bool) -> CsTvSettings:
