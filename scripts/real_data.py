@@ -24,13 +24,15 @@ from napari_dipmtv.io.volumes import load_volume
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("DIPMTV_DATA", ROOT.parent / "shared" / "data"))
 BINNING = 4
-METHODS = {"sirt": (), "cs-tv": (), "dipm-tv": ("--iterations", "200")}
+METHODS = ("sirt", "cs-tv", "dipm-tv")
 
 
 def main(out: Path) -> None:
     """Write stacks, run the commands, draw the pictures."""
     dots = quantum_dots(out / "quantum-dots")
     draw(dots, "x-y plane through the middle", ROOT / "docs/images/quantum_dots.png", axis=1)
+    dust = interplanetary_dust(out / "dust")
+    draw(dust, "x-y plane through the middle", ROOT / "docs/images/dust.png", axis=1)
     rod = needle(out / "needle")
     draw(rod, "z-x plane through the middle", ROOT / "docs/images/needle.png", axis=2)
 
@@ -52,6 +54,18 @@ def quantum_dots(out: Path) -> dict[str, Volume]:
     return reconstructed(out, "--maps", "aligned")
 
 
+def interplanetary_dust(out: Path) -> dict[str, Volume]:
+    """Fe, O, Si and Mg of a lamella of interplanetary dust, 16 EDX spectrum images, 64 x 64 binned pixels."""
+    out.mkdir(parents=True, exist_ok=True)
+    lines = [word for name in ("Fe_Ka", "O_Ka", "Si_Ka", "Mg_Ka") for word in ("--line", name)]
+    neighbours = ("--set", "also=C,N,Ga,Cu,Pt,Al,Na,S,Ca,Cr")
+    source = os.path.relpath(DATA / "L2083_edx_spectrum_images", out)
+    run(out, "edx", source, *lines, "--bin-pixels", str(BINNING), *neighbours, "--out", "maps")
+    options = ("start=cross-correlation", "find_axis_angle=false", "smoothing_px=1.5", "rounds=4")
+    run(out, "align", "--maps", "maps", *(w for o in options for w in ("--set", o)), "--out", "aligned")
+    return reconstructed(out, "--maps", "aligned", iterations={"sirt": 60, "cs-tv": 100, "dipm-tv": 60})
+
+
 def needle(out: Path) -> dict[str, Volume]:
     """HAADF of a needle, every eighth of the 77 aligned views that come with etspy."""
     from etspy.datasets import get_needle_data
@@ -68,9 +82,12 @@ def needle(out: Path) -> dict[str, Volume]:
     return reconstructed(out, *source)
 
 
-def reconstructed(out: Path, *source: str) -> dict[str, Volume]:
-    """One volume for each method."""
-    for method, more in METHODS.items():
+def reconstructed(
+    out: Path, *source: str, iterations: Mapping[str, int] = {"dipm-tv": 200}
+) -> dict[str, Volume]:
+    """One volume for each method, with its own number of iterations where none is given."""
+    for method in METHODS:
+        more = ("--iterations", str(iterations[method])) if method in iterations else ()
         run(out, "reconstruct", *source, "--method", method, *more, "--out", method)
         report = json.loads((out / method / "report.json").read_text(encoding="utf-8"))
         print(

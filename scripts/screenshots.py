@@ -1,4 +1,4 @@
-"""Drive the real window through the whole workflow on a small demo and save a picture of every step.
+"""Drive the real window through the whole workflow on a small demo: a picture of every step, a film of the volume.
 
 Run with ``xvfb-run -a -s "-screen 0 1600x1000x24" python scripts/screenshots.py [folder]``.
 """
@@ -13,10 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import napari
+import numpy as np
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QAbstractButton, QApplication
 
 from napari_dipmtv._napari import runs
 from napari_dipmtv._napari.main_widget import MainWidget
+from napari_dipmtv._napari.spectrum_widget import SpectrumWidget
+from napari_dipmtv._napari.turntable import write_film
 from napari_dipmtv.settings.tomo import DipSettings
 
 FOLDER = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "docs" / "images").resolve()
@@ -55,6 +59,13 @@ def main() -> None:
     press(1, references.draw_demo)
     press(1, references.job_bar.start)
     finish()
+    spectrum = SpectrumWidget(viewer)
+    docked = viewer.window.add_dock_widget(spectrum, name="Spectrum", area="bottom")
+    middle = spectrum.series.tilts[0].low_loss.counts.shape[0] // 2
+    spectrum.point_at((4, middle, middle))
+    spectrum.fit.click()
+    save("spectrum")
+    viewer.window.remove_dock_widget(docked)
     references.verticalScrollBar().setValue(references.verticalScrollBar().maximum())
     save("2_references")
     press(2, unmix.job_bar.start)
@@ -64,10 +75,15 @@ def main() -> None:
     finish()
     save("4_align")
     reconstruct.forms["dipm-tv"].setValue(DIP)
+    reconstruct.pace.setValue(0.5)
+    frames: list[np.ndarray] = []
+    job.preview.connect(lambda *_: QTimer.singleShot(0, lambda: frames.append(canvas(viewer))))
     press(4, reconstruct.job_bar.start)
     wait_until(lambda: job.progress.iteration >= DIP.iterations // 3, 600)
     save("5_streaming")
     finish()
+    frames.append(canvas(viewer))
+    write_film([*frames, *[frames[-1]] * 8], FOLDER / "growing.webp", 180)
     save("5_reconstruct")
     press(5, inspect.job_bar.start)
     finish()
@@ -83,6 +99,12 @@ def main() -> None:
         finish()
         save("7_export")
     viewer.close()
+
+
+def canvas(viewer: napari.Viewer) -> np.ndarray:
+    """The picture as it stands, small enough for a README."""
+    image = viewer.screenshot(canvas_only=True, flash=False)[..., :3]
+    return image[:: max(1, image.shape[0] // 400), :: max(1, image.shape[0] // 400)]
 
 
 def settle(seconds: float) -> None:

@@ -312,6 +312,8 @@ class Alignment:
     axis_angle_deg: float = 0.0
     axis_offset_px: float = 0.0
     quality: tuple[float, ...] = ()  # re-projection error after each round, relative
+    view_quality: tuple[tuple[float, ...], ...] = ()  # the same of each view, (round, t); NaN: not used
+    axis_angle_error_deg: float | None = None  # standard error; infinite where the angle cannot be found
 
     def __post_init__(self) -> None:
         shifts = np.ascontiguousarray(self.shifts_px, dtype=np.float64)
@@ -320,6 +322,23 @@ class Alignment:
             raise InputError(
                 expected("shifts", "finite numbers of shape (t, 2)", shifts.shape, "Align again")
             )
+
+    def nudged(self, view: int, dx_px: float, dy_px: float) -> Self:
+        """Give a copy in which the content of one aligned view lies ``dx_px`` further right and ``dy_px`` lower.
+
+        Raises
+        ------
+        InputError
+            For a view that is not there.
+        """
+        if not 0 <= view < len(self.shifts_px):
+            raise InputError(
+                expected("view", f"0 to {len(self.shifts_px) - 1}", view, "Choose a view of this series")
+            )
+        cosine, sine = np.cos(np.deg2rad(self.axis_angle_deg)), np.sin(np.deg2rad(self.axis_angle_deg))
+        shifts = self.shifts_px.copy()
+        shifts[view] -= (dy_px * cosine + dx_px * sine, dx_px * cosine - dy_px * sine)
+        return replace(self, shifts_px=shifts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,8 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_dipmtv import spectra
+from napari_dipmtv.alignment import (
+    AlignmentReport,
+    alignment_report,
+    assume_aligned,
+    dose_factors,
+    equalise,
+    estimate,
+    leave_out,
+)
 from napari_dipmtv.alignment import apply as apply_alignment
-from napari_dipmtv.alignment import assume_aligned, dose_factors, equalise, estimate
 from napari_dipmtv.data import (
     Alignment,
     ChannelMaps,
@@ -24,12 +32,15 @@ from napari_dipmtv.data import (
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.inspect import Measure, measure, segment
 from napari_dipmtv.settings.align import AlignSettings
+from napari_dipmtv.settings.edx import EdxSettings
 from napari_dipmtv.settings.spectra import PrepareSettings, ReferenceSettings, UnmixSettings
-from napari_dipmtv.settings.tomo import Method, MethodSettings, SirtSettings
+from napari_dipmtv.settings.tomo import Method, MethodSettings
 from napari_dipmtv.states import State, never, run
 
 if TYPE_CHECKING:
     from napari_dipmtv.io.project import Project
+    from napari_dipmtv.io.tilt_table import TiltTable
+    from napari_dipmtv.tomo.estimate import Estimate
     from napari_dipmtv.tomo.reconstruct import ReconResult
 
 __all__ = [
@@ -38,13 +49,16 @@ __all__ = [
     "align_states",
     "apply_alignment",
     "assume_aligned",
+    "edx",
     "export",
     "load",
     "measure",
     "prepare_states",
+    "project_series",
     "reconstruct",
     "reconstruct_states",
     "references",
+    "report_alignment",
     "run_project",
     "segment",
     "unmix",
@@ -52,11 +66,10 @@ __all__ = [
 ]
 
 OnState = Callable[[State[Any]], None]
-ExportFormat = Literal["ome-tiff", "mrc", "hspy", "stl"]
+ExportFormat = Literal[
+    "ome-tiff", "ome-zarr", "mrc", "hspy", "emd", "stl", "ply", "obj", "png", "svg", "html"
+]
 ReferenceSource = Mapping[str, Region] | Mapping[str, ReferenceSpectrum] | Literal["auto"]
-ALIGNMENT_SIRT = SirtSettings(
-    iterations=100
-)  # nearly converged, as `napari_dipmtv.alignment.estimate` asks for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +108,12 @@ def references(
     settings : ReferenceSettings, optional
     """
     if isinstance(source, str):
-        l_references = spectra.auto_l_references(series, settings=settings)
+        blind = settings is not None and settings.automatic == "blind"
+        l_references = (
+            spectra.blind_l_references(series, settings)[0]
+            if blind
+            else spectra.auto_l_references(series, settings)
+        )
     elif all(isinstance(value, Region) for value in source.values()):
         l_references = spectra.l_references(series, source, settings)  # type: ignore[arg-type]
     elif all(isinstance(value, ReferenceSpectrum) for value in source.values()):
@@ -142,15 +160,66 @@ def unmix(
     )
 
 
+def edx(
+    source: Path | str | Sequence[Path] | TiltTable,
+    lines: Sequence[str],
+    settings: EdxSettings | None = None,
+    *,
+    bin_pixels: int = 1,
+    on_state: OnState | None = None,
+    should_stop: Callable[[], bool] = never,
+) -> ChannelMaps:
+    """Go from EDX spectrum images to maps of X-ray line intensities, one tilt in memory at a time.
+
+    Parameters
+    ----------
+    source : path, sequence of Path or TiltTable
+        Folder, files, the table of `io.tilt_table.survey` or the CSV file of it.
+    lines : sequence of str
+        X-ray lines such as "Fe_Ka", which become the channels.
+    settings : EdxSettings, optional
+    bin_pixels : int
+        So many pixels along y and x are added up while reading.
+
+    Returns
+    -------
+    ChannelMaps
+        Counts of each line, with covariance; counted events with the method "sum".
+
+    Raises
+    ------
+    KeyboardInterrupt
+        When stopped: maps of a part of the tilts would be mistaken for all.
+    """
+    from napari_dipmtv.io.part import Part
+    from napari_dipmtv.io.spectrum_images import open_images, series_table
+    from napari_dipmtv.spectra.edx import edx_maps
+
+    table = series_table(Path(source) if isinstance(source, str) else source)
+    images = open_images(table, "EDS", keep=Part(bin_pixels))
+    states = edx_maps(images, lines, settings, total=len(table.headers("EDS")))
+    return run(states, on_state=on_state, should_stop=should_stop).whole()
+
+
+def report_alignment(
+    maps: ChannelMaps, alignment: Alignment, settings: AlignSettings | None = None, device: str = "auto"
+) -> AlignmentReport:
+    """Judge an alignment view by view; see `napari_dipmtv.alignment.alignment_report`."""
+    return alignment_report(maps, alignment, settings, reconstruct=_quick(device))
+
+
+def _quick(device: str) -> Callable[[TiltSeries], Volume]:
+    from napari_dipmtv.alignment.most_likely import MostLikely
+    from napari_dipmtv.tomo.problem import pick_device
+
+    return MostLikely(pick_device(device))
+
+
 def align_states(
     maps: ChannelMaps, settings: AlignSettings | None = None, device: str = "auto"
 ) -> Iterator[State[Alignment]]:
     """Estimate the alignment; one state per round of projection matching."""
-
-    def quick(series: TiltSeries) -> Volume:
-        return reconstruct(series, "sirt", ALIGNMENT_SIRT, device).volume
-
-    return estimate(maps, settings, reconstruct=quick)
+    return estimate(maps, settings, reconstruct=_quick(device))
 
 
 def align(
@@ -168,10 +237,21 @@ def align(
 
 
 def apply_found(maps: ChannelMaps, alignment: Alignment, settings: AlignSettings) -> TiltSeries:
-    """Apply an estimated alignment, and equalise the dose of the views where the settings ask for it."""
-    if settings.equalise_dose:
-        maps = equalise(maps, dose_factors(maps))
-    return apply_alignment(maps, alignment, settings.interpolation)
+    """Apply an alignment to the views that count, and equalise their dose where the settings ask for it."""
+    series = apply_alignment(leave_out(maps, settings.exclude_views), alignment, settings.interpolation)
+    return equalise(series, dose_factors(series)) if settings.equalise_dose else series
+
+
+def nudge(
+    maps: ChannelMaps, series: TiltSeries, moves: Sequence[tuple[int, float, float]], settings: AlignSettings
+) -> TiltSeries:
+    """Move single views of an aligned series by hand, (view, dx_px, dy_px), with one interpolation of the raw maps."""
+    if series.alignment is None:
+        raise InputError(expected("tilt series", "its alignment", "none", "Align the maps first"))
+    alignment = series.alignment
+    for view, dx_px, dy_px in moves:
+        alignment = alignment.nudged(view, dx_px, dy_px)
+    return apply_found(maps, alignment, settings)
 
 
 def reconstruct(
@@ -180,13 +260,16 @@ def reconstruct(
     settings: MethodSettings | None = None,
     device: str = "auto",
     *,
+    resume: Mapping[str, Any] | None = None,
     on_state: OnState | None = None,
     should_stop: Callable[[], bool] = never,
 ) -> ReconResult:
     """Reconstruct a volume; see `napari_dipmtv.tomo.reconstruct.reconstruct`."""
     from napari_dipmtv.tomo.reconstruct import reconstruct as run_method
 
-    return run_method(series, method, settings, device, on_state=on_state, should_stop=should_stop)
+    return run_method(
+        series, method, settings, device, resume=resume, on_state=on_state, should_stop=should_stop
+    )
 
 
 def reconstruct_states(
@@ -194,9 +277,23 @@ def reconstruct_states(
     method: Method = "dipm-tv",
     settings: MethodSettings | None = None,
     device: str = "auto",
+    *,
+    resume: Mapping[str, Any] | None = None,
 ) -> Iterator[State[Volume]]:
     """Like `reconstruct`, as an iterator of states."""
     from napari_dipmtv.tomo.reconstruct import reconstruct_states as states
+
+    return states(series, method, settings, device, resume=resume)
+
+
+def estimate_states(
+    series: TiltSeries,
+    method: Method = "dipm-tv",
+    settings: MethodSettings | None = None,
+    device: str = "auto",
+) -> Iterator[State[Estimate]]:
+    """Say what `reconstruct` will take before it starts; see `napari_dipmtv.tomo.estimate.estimate_states`."""
+    from napari_dipmtv.tomo.estimate import estimate_states as states
 
     return states(series, method, settings, device)
 
@@ -218,15 +315,18 @@ def export(
     folder : path
         Made when missing.
     volume : Volume, optional
-        ``volume_<channel>.tif`` / ``.mrc``, ``volume.hspy``, by ``formats``.
+        ``volume_<channel>.tif`` / ``.mrc`` / ``.emd``, ``volume.hspy``, ``volume.ome.zarr``, by ``formats``. With a
+        provenance they carry settings, tilts and versions.
     segmentation : Segmentation, optional
-        ``labels.tif``, and with "stl" one mesh per phase in nm.
+        ``labels.tif``, labels in the OME-Zarr, and with "stl", "ply" or "obj" one mesh per phase in nm.
     measures : sequence of Measure, optional
         ``measures.csv``.
     maps : ChannelMaps or TiltSeries, optional
         ``maps_<channel>.tif`` and ``variance_<channel>.tif``.
     provenance : mapping, optional
-        ``report.json``.
+        ``report.json``, and with "html" ``report.html``.
+    formats : sequence of str
+        "png" and "svg" write figures of volume, phases, profile and losses.
 
     Returns
     -------
@@ -238,22 +338,32 @@ def export(
     WriteError
         For a full disk, a read-only folder, ...; older files of the same names stay as they were.
     """
-    from napari_dipmtv.io import atomic, map_folder, meshes, reports, volumes
+    from napari_dipmtv.io import atomic, figures, map_folder, meshes, reports, volumes
 
     folder = atomic.output_folder(Path(folder))
     written: list[Path] = []
     if volume is not None:
-        written += volumes.save_volume(volume, folder, [f for f in formats if f != "stl"])
+        told = reports.with_provenance(volume, provenance)
+        written += volumes.save_volume(
+            told, folder, [f for f in volumes.VOLUME_FORMATS if f in formats], segmentation
+        )
     if segmentation is not None:
         written.append(volumes.save_labels(segmentation, folder / "labels.tif"))
-        if "stl" in formats:
-            written += meshes.save_meshes(segmentation, folder)
+        written += meshes.save_meshes(segmentation, folder, [f for f in meshes.MESH_FORMATS if f in formats])
     if measures:
         written.append(reports.save_table(measures, folder / "measures.csv"))
     if maps is not None:
         written += map_folder.save_maps(maps, folder)
     if provenance is not None:
         written.append(reports.save_report(provenance, folder / "report.json"))
+    pictures = [f for f in figures.FIGURE_FORMATS if f in formats]
+    if pictures:
+        drawn = figures.figures(volume, segmentation, (provenance or {}).get("losses"))
+        written += figures.save_figures(drawn, folder, pictures)
+    if "html" in formats and provenance is not None:
+        from napari_dipmtv.io.html_report import html_of_folder, save_html
+
+        written.append(save_html(html_of_folder(folder), folder / "report.html"))
     return written
 
 
@@ -267,8 +377,7 @@ def run_project(project: Project, *, on_state: OnState | None = None) -> list[Pa
     """
     from napari_dipmtv.io.reports import provenance
 
-    maps = _maps_of(project, on_state)
-    series = align(maps, project.align, project.reconstruct.device, on_state=on_state)
+    series = project_series(project, on_state=on_state)
     chosen = project.reconstruct
     result = reconstruct(series, chosen.method, chosen.method_settings(), chosen.device, on_state=on_state)
     segmentation = segment(result.volume, project.segment)
@@ -292,19 +401,45 @@ def run_project(project: Project, *, on_state: OnState | None = None) -> list[Pa
     )
 
 
-def _maps_of(project: Project, on_state: OnState | None) -> ChannelMaps:
-    inputs = project.inputs
-    if inputs.spectrum_images is None:
-        from napari_dipmtv.io.maps import load_maps
+def project_series(project: Project, *, on_state: OnState | None = None) -> TiltSeries:
+    """Go from the inputs of a project to its aligned series: what its reconstruction starts from."""
+    maps = _maps_of(project, on_state)
+    if project.aligned:
+        series = assume_aligned(maps)
+    else:
+        series = align(maps, project.align, project.reconstruct.device, on_state=on_state)
+    return nudge(maps, series, project.nudges, project.align) if project.nudges else series
 
-        assert inputs.angles is not None  # checked by the model
-        return load_maps(inputs.maps, inputs.angles, inputs.pixel_nm, counts=inputs.counts)
-    series = load(inputs.spectrum_images)
-    shape = series.tilts[0].low_loss.counts.shape[:2]
-    regions = {name: outline.region((shape[0], shape[1])) for name, outline in project.regions.items()}
+
+def load_inputs(project: Project) -> SpectrumSeries | ChannelMaps:
+    """Load what a project begins with."""
+    from napari_dipmtv.io.maps import load_maps, load_saved_maps
+
+    inputs = project.inputs
+    if inputs.spectrum_images is not None:
+        return load(inputs.spectrum_images)
+    if inputs.map_folder is not None:
+        return load_saved_maps(inputs.map_folder)
+    assert inputs.angles is not None  # checked by the model
+    return load_maps(
+        inputs.maps, inputs.angles, inputs.pixel_nm, counts=inputs.counts, tilt_axis=inputs.tilt_axis
+    )
+
+
+def regions_of(project: Project, series: SpectrumSeries) -> dict[str, Region]:
+    """Fill the outlines of a project's regions on the pixels of its spectrum images once these are prepared."""
+    binning = project.prepare.rebin_pixels
+    ny, nx, _ = series.tilts[0].low_loss.counts.shape
+    return {name: outline.region((ny // binning, nx // binning)) for name, outline in project.regions.items()}
+
+
+def _maps_of(project: Project, on_state: OnState | None) -> ChannelMaps:
+    data = load_inputs(project)
+    if isinstance(data, ChannelMaps):
+        return data
     return unmix(
-        series,
-        regions or "auto",
+        data,
+        regions_of(project, data) or "auto",
         project.unmix,
         prepare=project.prepare,
         learn=project.references,
@@ -314,5 +449,4 @@ def _maps_of(project: Project, on_state: OnState | None) -> ChannelMaps:
 
 def _input_files(project: Project) -> list[Path]:
     inputs = project.inputs
-    chosen = [inputs.spectrum_images, *inputs.maps.values(), inputs.angles]
-    return [path for path in chosen if path is not None]
+    return [*inputs.paths, *([] if inputs.angles is None else [inputs.angles])]

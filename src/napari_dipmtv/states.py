@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from napari_dipmtv.errors import ComputeError
+from napari_dipmtv.errors import ComputeError, DeviceError
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -89,8 +89,9 @@ def run(
     Returns
     -------
     Result
-        ``stopped`` is True after ``should_stop``, Ctrl-C (`KeyboardInterrupt`) or a `ComputeError` (whose words are in
-        ``notes``); the last two are swallowed only when a state has been reached.
+        ``stopped`` is True after ``should_stop``, Ctrl-C (`KeyboardInterrupt`), a `ComputeError` or a `DeviceError`
+        (whose words are in ``notes``); all but the first are swallowed only when a state has been reached whose
+        snapshot can still be taken.
     """
     start = time.monotonic()
     last: State[T] | None = None
@@ -110,14 +111,22 @@ def run(
         if last is None:
             raise RuntimeError("a computation gave no state at all")
         value = last.snapshot()
-    except (KeyboardInterrupt, ComputeError) as reason:
+    except (KeyboardInterrupt, ComputeError, DeviceError) as reason:
         if last is None:
             raise
         stopped = True
-        notes = (str(reason),) if isinstance(reason, ComputeError) else ()
-        value = last.snapshot()
+        notes = () if isinstance(reason, KeyboardInterrupt) else (str(reason),)
+        value = _rescued(last, reason)
     finally:
         close = getattr(states, "close", None)
         if close is not None:
             close()
     return Result(value, curves, last.iteration, last.total, time.monotonic() - start, stopped, notes)
+
+
+def _rescued(last: State[T], reason: BaseException) -> T:
+    """The snapshot of the last state; where the device is dead and gives it no more, the reason is raised."""
+    try:
+        return last.snapshot()
+    except Exception:  # the second error of a dead device says less than the first
+        raise reason from None

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from napari_dipmtv.alignment import apply, dose_factors, estimate
+from napari_dipmtv.alignment import estimate
 from napari_dipmtv.alignment.gauge import without_gauge
 from napari_dipmtv.alignment.mapping import displacements
-from napari_dipmtv.data import Alignment, ChannelMaps
+from napari_dipmtv.alignment.most_likely import MostLikely
+from napari_dipmtv.data import ChannelMaps
 from napari_dipmtv.errors import GeometryError, InputError
 from napari_dipmtv.settings.align import AlignSettings
 from napari_dipmtv.states import run
@@ -92,9 +94,13 @@ def test_dose_differences_can_be_evened_while_searching(sirt, plant):
         (
             lambda m: ChannelMaps(m.data[:, :2], m.channels, m.tilts_deg[:2], 1.0),
             GeometryError,
-            "at least 3 views",
+            "at least 3 usable views, got 2",
         ),
-        (lambda m: m.replace(data=m.data * (np.arange(9) != 2)[:, None, None]), InputError, "map at -35 deg"),
+        (
+            lambda m: m.replace(data=m.data * (np.arange(9) < 2)[:, None, None]),
+            GeometryError,
+            "at least 3 usable views, got 2",
+        ),
     ],
 )
 def test_unusable_series_are_refused(sirt, plant, change, error, words):
@@ -106,7 +112,8 @@ def test_unusable_series_are_refused(sirt, plant, change, error, words):
 
 
 @pytest.mark.real_data
-def test_real_quantum_dots_match_the_authors_alignment(sirt, data_folder: Path):
+def test_real_quantum_dots_match_the_authors_alignment(data_folder: Path):
+    """Their moves (by hand) are found to half a binned pixel; the axis angle cannot be told from these views."""
     from scipy.io import loadmat
 
     folder = data_folder / "quantum_dot_edx"
@@ -114,18 +121,16 @@ def test_real_quantum_dots_match_the_authors_alignment(sirt, data_folder: Path):
         [loadmat(path)["input"] for path in sorted((folder / "QD1").glob("input_*.mat"))]
     )  # (t, y, x, c)
     binned = views.reshape(13, 64, 4, 64, 4, 3).sum(axis=(2, 4)).transpose(3, 0, 1, 2)
-    maps = ChannelMaps(binned, ("Se", "S", "Zn"), tuple(range(-60, 61, 10)), 1.0, counts_per_unit=1.0)
-    assert max(dose_factors(maps)) > 2 * min(dose_factors(maps))
-    settings = AlignSettings(equalise_dose=True, max_axis_angle_deg=15, rounds=5)
-    found = run(estimate(maps, settings, reconstruct=sirt)).value
-    coarse, fine = found.quality[:6], found.quality[6:]
-    assert coarse[-1] < 0.8 * coarse[0]
-    assert min(fine) <= fine[0]
-    authors = -loadmat(folder / "param_obj0.mat")["circ_y_img_set"][0].astype(
-        float
-    )  # moves that undo the drift
-    difference = 4 * found.shifts_px[:, 0] - authors
-    assert difference.std() < 2.5  # px of 256, less than one binned pixel
-    assert authors.std() > 4
-    assert 4 < abs(found.axis_angle_deg) < 12  # the authors turn by 5-10 deg
-    assert isinstance(apply(maps, found).alignment, Alignment)
+    binned -= binned[..., np.r_[:12, 52:64]].mean(axis=(2, 3), keepdims=True)  # beside the dots
+    valid = np.ones(binned.shape[1:], bool)
+    valid[:, :9] = False  # a third dot hangs over the upper edge
+    maps = ChannelMaps(binned, ("Se", "S", "Zn"), tuple(range(-60, 61, 10)), 1.0, valid=valid)
+    settings = AlignSettings(equalise_dose=True, max_axis_angle_deg=10, smoothing_px=1.5)
+    found = run(estimate(maps, settings, reconstruct=MostLikely(torch.device("cpu")))).value
+    assert found.quality[-1] < 0.7 * found.quality[0]  # the re-projection error falls
+    given = loadmat(folder / "param_obj0.mat")
+    moves = np.stack([given[f"circ_{axis}_img_set"][0].astype(float) for axis in "yx"], axis=1) / 4
+    drift, rest = (without_gauge(d, maps.tilts_deg) for d in (moves, displacements(found) + moves))
+    assert np.all(np.sqrt((drift**2).mean(axis=0)) > 1)
+    assert np.all(np.sqrt((rest**2).mean(axis=0)) < 0.75)
+    assert found.axis_angle_error_deg > 0.5

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from foreign_files import write
 
 from napari_dipmtv.data import DualSpectrumImage, EnergyAxis, SpectrumSeries
 from napari_dipmtv.errors import GeometryError, ReadError
 from napari_dipmtv.io import headers
-from napari_dipmtv.io.hspy import Axis, hspy_bytes
 from napari_dipmtv.io.spectrum_images import (
     load_series,
     load_spectrum_image,
@@ -21,34 +21,10 @@ from napari_dipmtv.io.spectrum_images import (
     save_series,
     save_spectrum_image,
 )
+from napari_dipmtv.io.uneven import channel_edges, rebin_uniform, uniform_axis
 from napari_dipmtv.io.units import ev_per, length_nm
 
 TILTS = (-40.0, 0.0, 17.5)
-
-
-def write(
-    path: Path,
-    *,
-    start: float = -5.0,
-    units: tuple[str, str] = ("nm", "eV"),
-    pixel: tuple[float, float] = (0.37, 0.37),
-    tilt: float | None = None,
-    step: float = 0.5,
-    shape: tuple[int, int, int] = (3, 4, 30),
-    order: tuple[int, int, int] = (0, 1, 2),
-    signal_type: str = "EELS",
-) -> Path:
-    """Write a foreign ``.hspy`` file with chosen axes; counts are a ramp (y, x, e)."""
-    axes = [
-        Axis("y", shape[0], pixel[0], 0.0, units[0], navigate=True),
-        Axis("x", shape[1], pixel[1], 0.0, units[0], navigate=True),
-        Axis("Energy loss", shape[2], step, start, units[1], navigate=False),
-    ]
-    data = np.arange(np.prod(shape), dtype=">u2").reshape(shape).transpose(order)
-    stage = {} if tilt is None else {"Acquisition_instrument": {"TEM": {"Stage": {"tilt_alpha": tilt}}}}
-    tree: dict[str, Any] = {"Signal": {"signal_type": signal_type}, **stage}
-    path.write_bytes(hspy_bytes(data, [axes[i] for i in order], path.stem, tree))
-    return path
 
 
 def test_f55_series_round_trip(tmp_path: Path, series: SpectrumSeries) -> None:
@@ -151,17 +127,40 @@ def test_f15_f16_expression_axis_is_refused(tmp_path: Path) -> None:
         probe(path)
 
 
-def test_f16_array_axis_is_refused_with_advice(tmp_path: Path) -> None:
+def uneven(path: Path, energies: np.ndarray) -> Path:
+    """A foreign file (3, 4, 30) whose energies are a list of values."""
     import h5py
 
-    path = write(tmp_path / "tilt_1.hspy")
+    write(path)
     with h5py.File(path, "a") as file:
-        axis = file["Experiments/tilt_1/axis-2"]
+        axis = file[f"Experiments/{path.stem}/axis-2"]
         axis.attrs["_type"] = "DataAxis"
-        del axis.attrs["scale"]
-        axis["axis"] = np.geomspace(1, 100, 30)
-    with pytest.raises(ReadError, match="interpolate_on_axis"):
-        probe(path)
+        del axis.attrs["scale"], axis.attrs["offset"]
+        axis["axis"] = energies
+    return path
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_f16_uneven_energies_are_rebinned_with_all_counts(tmp_path: Path, turned: bool) -> None:
+    energies = np.geomspace(300, 900, 30)
+    image = load_spectrum_image(uneven(tmp_path / "tilt_1.hspy", energies[::-1] if turned else energies))
+    counts = np.arange(360.0).reshape(3, 4, 30)
+    np.testing.assert_allclose(image.counts.sum(axis=2), counts.sum(axis=2), rtol=1e-6)
+    # a flat density (counts per eV) stays flat, and the mean energy of a spectrum stays
+    edges = channel_edges(energies)
+    flat = rebin_uniform(np.diff(edges)[None, None], edges)
+    np.testing.assert_allclose(flat, uniform_axis(edges).step_ev, rtol=1e-5)
+    spectrum = counts[1, 2, ::-1] if turned else counts[1, 2]
+    centres = (edges[1:] + edges[:-1]) / 2
+    mean = (image.counts[1, 2] @ image.energy.values) / image.counts[1, 2].sum()
+    assert mean == pytest.approx(spectrum @ centres / spectrum.sum(), abs=0.6 * image.energy.step_ev)
+
+
+def test_f16_energies_that_jump_back_are_refused(tmp_path: Path) -> None:
+    energies = np.geomspace(300, 900, 30)
+    energies[7] = energies[3]
+    with pytest.raises(ReadError, match="ascending"):
+        probe(uneven(tmp_path / "tilt_1.hspy", energies))
 
 
 @pytest.mark.parametrize(
@@ -281,7 +280,8 @@ def test_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def need_sparse(name: str) -> Any:
         raise ImportError("The 'sparse' library was not found.")
 
-    (tmp_path / "a.emd").write_bytes(b"")
+    h5py = pytest.importorskip("h5py")
+    h5py.File(tmp_path / "a.emd", "w").close()
     monkeypatch.setattr(headers, "import_module", need_sparse)
     with pytest.raises(ReadError, match="pip install sparse"):
         probe(tmp_path / "a.emd")

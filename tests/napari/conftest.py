@@ -17,7 +17,7 @@ from napari_dipmtv.data import TiltSeries
 @pytest.fixture
 def job(qtbot: Any) -> Iterator[Job]:
     """A job that is shut down afterwards."""
-    made = Job(min_preview_s=lambda: 0.0)
+    made = Job()
     yield made
     made.shutdown()
 
@@ -28,7 +28,6 @@ def bench(qtbot: Any) -> Iterator[Bench]:
     viewer = ViewerModel()
     made = bench_of(viewer)
     made.viewer_for_test = viewer  # the bench holds it weakly
-    made.job._min_preview_s = lambda: 0.0
     yield made
     made.job.shutdown()
 

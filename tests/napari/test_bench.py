@@ -44,8 +44,8 @@ def names(bench: Bench) -> list[str]:
     return [layer.name for layer in bench.layers.viewer.layers if layer.ndim == 3]
 
 
-def start(bench: Bench, stream: bool = True) -> None:
-    bench.reconstruct("dipm-tv", SirtSettings(iterations=3), "cpu", stream)
+def start(bench: Bench, stream_s: float | None = 0.0) -> None:
+    bench.reconstruct("dipm-tv", SirtSettings(iterations=3), "cpu", stream_s)
 
 
 def test_one_workplace_per_viewer(qtbot: Any) -> None:
@@ -109,7 +109,7 @@ def test_a_superseded_run_is_dropped(ready: Bench, steps: Steps, qtbot: Any, ali
 
 def test_f42_a_run_keeps_its_input_when_the_layers_change(ready: Bench, steps: Steps, qtbot: Any) -> None:
     series = ready.session.value("tilt_series")
-    start(ready, stream=False)
+    start(ready, stream_s=None)
     qtbot.waitUntil(lambda: steps.done > 2)
     ready.layers.viewer.layers.clear()
     with qtbot.waitSignal(ready.results_changed, timeout=5000):
@@ -166,13 +166,14 @@ def test_a_window_that_draws_slowly_gets_slices_once(
     told: list[str] = []
     monkeypatch.setattr("napari_dipmtv._napari.runs.show_info", told.append)
     monkeypatch.setattr("napari_dipmtv._napari.runs.SLOW_PREVIEW_S", 0.0)  # every window is too slow
+    monkeypatch.setattr("napari_dipmtv._napari.worker.PREVIEW_SHARE", 0.5)
     steps.total = 100_000
     viewer = ready.layers.viewer
     start(ready)
     qtbot.waitUntil(lambda: viewer.dims.ndisplay == 3)
     qtbot.waitUntil(lambda: viewer.dims.ndisplay == 2)
     viewer.dims.ndisplay = 3
-    with qtbot.waitSignals([ready.job.preview] * 2, timeout=5000):
+    with qtbot.waitSignals([ready.job.preview] * 2, timeout=60_000):
         pass
     assert viewer.dims.ndisplay == 3
     assert len(told) == 1

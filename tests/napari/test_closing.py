@@ -31,7 +31,7 @@ dock = ReconstructWidget(viewer)
 viewer.window.add_dock_widget(dock)
 steps = Steps(100_000, pause_s=0.02, value=lambda i: cube())
 bench = bench_of(viewer)
-bench._run("reconstruct", "volume", steps, lambda result: None, stream=True)
+bench._run("reconstruct", "volume", steps, lambda result: None, stream_s=0.0)
 
 def close():
     print("steps before", steps.done, flush=True)

@@ -147,7 +147,7 @@ def test_one_preview_in_flight_and_a_capped_rate(job: Job, qtbot: Any) -> None:
     job.preview.connect(lambda *_: time.sleep(0.06))
     begin = time.monotonic()
     with qtbot.waitSignal(job.ended, timeout=8000):
-        job.start("count", steps, stream=True)
+        job.start("count", steps, stream_s=0.0)
     seconds = time.monotonic() - begin
     assert 1 <= len(ears.previews) <= 1 + seconds * 0.05 / 0.06 + 1
     assert [int(shot[0]) for shot in ears.previews] == sorted({int(shot[0]) for shot in ears.previews})
@@ -162,9 +162,9 @@ def test_previews_only_where_wanted(job: Job, qtbot: Any) -> None:
 
 def test_stop_streaming(job: Job, qtbot: Any) -> None:
     ears, steps = Ears(job), Steps(200)
-    job.preview.connect(lambda *_: job.stop_streaming())
+    job.preview.connect(lambda *_: job.stream_every(None))
     with qtbot.waitSignal(job.ended, timeout=5000):
-        job.start("count", steps, stream=True)
+        job.start("count", steps, stream_s=0.0)
     assert len(ears.previews) == 1
     assert ears.heard[0][0] == "finished"
 

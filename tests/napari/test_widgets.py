@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QAbstractSlider,
     QAbstractSpinBox,
     QComboBox,
+    QLabel,
     QLineEdit,
     QListView,
     QWidget,
@@ -24,6 +25,7 @@ from qtpy.QtWidgets import (
 from napari_dipmtv._napari.align_widget import AlignWidget
 from napari_dipmtv._napari.bench import Bench
 from napari_dipmtv._napari.export_widget import ExportWidget
+from napari_dipmtv._napari.forms import SettingsForm
 from napari_dipmtv._napari.half_cut import HalfCut
 from napari_dipmtv._napari.inspect_widget import InspectWidget, number
 from napari_dipmtv._napari.job_bar import JobBar, duration
@@ -32,9 +34,11 @@ from napari_dipmtv._napari.main_widget import STEPS, MainWidget
 from napari_dipmtv._napari.reconstruct_widget import ReconstructWidget
 from napari_dipmtv._napari.references_widget import ReferencesWidget
 from napari_dipmtv._napari.session import ADVICE
+from napari_dipmtv._napari.spectrum_widget import SpectrumWidget
 from napari_dipmtv._napari.stage_widget import StageWidget
 from napari_dipmtv._napari.unmix_widget import UnmixWidget
 from napari_dipmtv.io.map_folder import save_maps
+from napari_dipmtv.settings.base import knobs
 
 GATES = [
     (ReferencesWidget, "prepared"),
@@ -78,8 +82,27 @@ def test_already_aligned_leads_to_reconstruct(bench: Bench, qtbot: Any) -> None:
     assert np.array_equal(bench.session.value("tilt_series").data, maps().data)
 
 
-def test_every_control_has_a_tooltip(bench: Bench, qtbot: Any) -> None:
+UNITS = {"_ev": "eV", "_nm": "nm", "_deg": "deg", "_kev": "keV", "_px": "px", "_s": "s"}
+
+
+def test_every_physical_setting_shows_its_unit(bench: Bench, qtbot: Any) -> None:
     main = dock(bench, MainWidget, qtbot)
+    checked = 0
+    for form in main.findChildren(SettingsForm):
+        for knob in knobs(form._model):
+            suffix = next((end for end in UNITS if knob.name.endswith(end)), None)
+            if suffix is None or not isinstance(form.field(knob.name), (QLineEdit, QAbstractSpinBox)):
+                continue
+            assert knob.unit == UNITS[suffix], f"{form._model.__name__}.{knob.name}"
+            row = form.field(knob.name).parent()
+            assert any(label.text() == knob.unit for label in row.findChildren(QLabel)), knob.name
+            checked += 1
+    assert checked > 10
+
+
+@pytest.mark.parametrize("kind", [MainWidget, SpectrumWidget])
+def test_every_control_has_a_tooltip(bench: Bench, qtbot: Any, kind: type[QWidget]) -> None:
+    main = dock(bench, kind, qtbot)
     kinds = (QAbstractButton, QComboBox, QLineEdit, QAbstractSpinBox, QAbstractSlider)
     missing = []
     for kind in kinds:
@@ -95,6 +118,21 @@ def test_every_control_has_a_tooltip(bench: Bench, qtbot: Any) -> None:
             ):
                 missing.append((kind.__name__, control.parent().__class__.__name__, control.objectName()))
     assert missing == []
+
+
+def test_every_control_is_reached_by_keyboard_and_narrow_docks_scroll(bench: Bench, qtbot: Any) -> None:
+    main = dock(bench, MainWidget, qtbot)
+    for control in main.findChildren(QAbstractButton):
+        if control.focusPolicy() == Qt.FocusPolicy.NoFocus:
+            own = control.objectName().startswith("qt_") or isinstance(
+                control.parent(), (QComboBox, QListView)
+            )
+            assert own or control.parent().objectName().startswith("qt_"), control.text()
+    for panel in main.panels:
+        panel.resize(240, 200)
+        assert panel.widgetResizable()
+        assert panel.verticalScrollBarPolicy() != Qt.ScrollBarPolicy.ScrollBarAlwaysOff
+        assert panel.horizontalScrollBarPolicy() != Qt.ScrollBarPolicy.ScrollBarAlwaysOff
 
 
 def test_wrong_settings_disable_start_and_say_why(bench: Bench, qtbot: Any) -> None:
@@ -136,7 +174,7 @@ def test_two_docks_of_one_viewer_watch_the_same_run(bench: Bench, qtbot: Any) ->
 
 
 def test_the_job_bar_pauses_and_goes_on(bench: Bench, qtbot: Any) -> None:
-    bar = JobBar(bench.job, "count", "Start", "Count")
+    bar = JobBar(bench.job, "count", "Start", "Count", keeps=True)
     qtbot.addWidget(bar)
     steps = Steps(2000)
     bar.start_clicked.connect(lambda: bench.job.start("count", steps))

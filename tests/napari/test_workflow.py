@@ -66,9 +66,9 @@ def test_from_demo_to_files(make_napari_viewer: Any, qtbot: Any, tmp_path: Path)
     reconstruct.method.setCurrentIndex(reconstruct.method.findData("dipm-tv"))
     reconstruct.form.setValue(DipSettings(iterations=4, filters=(4, 8), skips=(2, 2), input_channels=4))
     press(4, reconstruct.job_bar.start)
-    assert reconstruct.results.count() == 2
-    assert "DIPm-TV · 4 iterations" in reconstruct.results.item(1).text()
-    reconstruct.results.itemDoubleClicked.emit(reconstruct.results.item(0))
+    assert reconstruct.results.list.count() == 2
+    assert "DIPm-TV · 4 iterations" in reconstruct.results.list.item(1).text()
+    reconstruct.results.list.itemDoubleClicked.emit(reconstruct.results.list.item(0))
     assert session.value("volume").title == "SIRT"
     press(5, inspect.open_up, run=False)
     inspect.position.setValue(1.0)

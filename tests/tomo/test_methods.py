@@ -60,7 +60,7 @@ def test_cs_tv_beats_sirt_and_tells_when_it_is_done(series: TiltSeries, truth: V
     )
     result = reconstruct(series, "cs-tv")
     assert error(result.volume, truth) < 0.8 * best_sirt
-    assert result.losses["change"][-1] < CsTvSettings().tolerance
+    assert result.losses["gap"][-1] < CsTvSettings().tolerance
     assert result.iterations < CsTvSettings().iterations
 
 

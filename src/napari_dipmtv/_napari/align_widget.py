@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_dipmtv._napari.forms import SettingsForm
+from napari_dipmtv._napari.forms import SettingsForm, folded
 from napari_dipmtv._napari.job_bar import JobBar
+from napari_dipmtv._napari.nudge_box import NudgeBox
 from napari_dipmtv._napari.plots import Plot
 from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.stage_widget import StageWidget, button, enable, note
@@ -16,6 +17,8 @@ from napari_dipmtv.settings.align import AlignSettings
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+
+    from napari_dipmtv.io.project import Project
 
 
 class AlignWidget(StageWidget):
@@ -33,6 +36,7 @@ class AlignWidget(StageWidget):
             "align",
             "Align",
             "Estimate the alignment by projection matching, then apply it once",
+            keeps=True,
         )
         self.already = button("Already aligned", "")
         self._already_tip = "Take the maps as they are: tilt axis vertical, through the centre of the image"
@@ -42,16 +46,22 @@ class AlignWidget(StageWidget):
         self.quality = Plot(
             napari_viewer, 140, "Re-projection error of each round: it should fall and level off"
         )
+        self.nudges = NudgeBox(self.bench)
         self.words = note()
         self.words.setToolTip("What was found")
         self._lay_out()
         self._connect()
         self.refresh()
 
+    def take_settings(self, project: Project) -> None:
+        """Show the settings of a project that was opened."""
+        self.form.setValue(project.align)
+
     def refresh(self) -> None:
         """Say what is there and allow what is possible."""
         self.job_bar.block(self.missing or self.form.problem)
         enable(self.already, self._already_tip, self.missing or self.bench.job.why_not)
+        self._allow_nudges()
         if self.session.has("tilt_series") and self.session.has("maps"):
             self._show(self.session.value("maps"), self.session.value("tilt_series"))
             return
@@ -66,6 +76,8 @@ class AlignWidget(StageWidget):
     def _lay_out(self) -> None:
         for control in (self.form, self.job_bar, self.already, self.sinograms, self.quality, self.words):
             self.body.addWidget(control)
+        words = "Move single views with buttons or Alt and the arrow keys"
+        self.body.addWidget(folded("Move a view by hand", self.nudges, words))
 
     def _connect(self) -> None:
         self.form.validityChanged.connect(lambda _: self.refresh())
@@ -74,7 +86,12 @@ class AlignWidget(StageWidget):
         self.bench.job.started.connect(self._on_run)
         self.bench.job.ended.connect(self._on_run)
 
+    def _allow_nudges(self) -> None:
+        aligned = self.session.has("tilt_series") and self.session.has("maps")
+        self.nudges.allow("Align the maps first." if not aligned else self.bench.job.why_not)
+
     def _on_run(self, _: int) -> None:
+        self._allow_nudges()
         enable(self.already, self._already_tip, self.missing or self.bench.job.why_not)
 
     def _start(self) -> None:

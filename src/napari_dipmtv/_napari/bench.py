@@ -7,27 +7,39 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.notifications import show_warning
+
 from napari_dipmtv import pipeline
+from napari_dipmtv._napari.compare import difference, side_by_side
 from napari_dipmtv._napari.drawing import volume_group
 from napari_dipmtv._napari.iterators import mapped, once
 from napari_dipmtv._napari.preferences import preferences
+from napari_dipmtv._napari.project_file import Reopened, project_of, reopen, source_of, stage_settings
 from napari_dipmtv._napari.report import report_of
 from napari_dipmtv._napari.runs import Runs, telling
-from napari_dipmtv._napari.session import Reconstruction
+from napari_dipmtv._napari.session import Reconstruction, Stage
 from napari_dipmtv._napari.sources import MapSource, read_maps
-from napari_dipmtv.data import Region, Volume
+from napari_dipmtv.data import Region, SpectrumSeries, Volume
+from napari_dipmtv.io.project import Nudge, Project, load_project, save_project
+from napari_dipmtv.settings.align import AlignSettings
 from napari_dipmtv.states import Result, State
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_dipmtv.settings.align import AlignSettings
+    from napari_dipmtv.settings.base import StageSettings
     from napari_dipmtv.settings.inspect import SegmentSettings
     from napari_dipmtv.settings.simulation import SimulationSettings
     from napari_dipmtv.settings.spectra import PrepareSettings, ReferenceSettings, UnmixSettings
     from napari_dipmtv.settings.tomo import Method, MethodSettings
 
-TITLES: Mapping[str, str] = {"sirt": "SIRT", "cs-tv": "CS-TV", "dip-tv": "DIP-TV", "dipm-tv": "DIPm-TV"}
+TITLES: Mapping[str, str] = {
+    "wbp": "WBP",
+    "sirt": "SIRT",
+    "cs-tv": "CS-TV",
+    "dip-tv": "DIP-TV",
+    "dipm-tv": "DIPm-TV",
+}
 
 _benches: weakref.WeakKeyDictionary[ViewerModel, Bench] = weakref.WeakKeyDictionary()
 
@@ -41,6 +53,11 @@ def bench_of(viewer: ViewerModel) -> Bench:
 
 class Bench(Runs):
     """The verbs of all stages; the docks call them."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__(viewer)
+        self._output = Path("results")
+        self.session.changed.connect(self._autosave)
 
     def load_spectra(self, source: Path | Sequence[Path]) -> None:
         """Read a folder, or files, of spectrum images as new data."""
@@ -90,11 +107,16 @@ class Bench(Runs):
     def make_references(self, regions: Mapping[str, Region] | str, settings: ReferenceSettings) -> None:
         """Make L references of regions (or "auto") and learn the M references from them."""
         series = self.session.value("prepared")
+
+        def keep(result: Result[Any]) -> None:
+            self.session.regions = regions
+            self.session.put("references", result.value)
+
         self._run(
             "references",
             "references",
             lambda: once("Learning references", lambda: pipeline.references(series, regions, settings)),
-            self._keeper("references"),
+            keep,
             settings,
         )
 
@@ -122,16 +144,56 @@ class Bench(Runs):
             found = pipeline.align_states(maps, settings, device)
             return mapped(found, lambda alignment: pipeline.apply_found(maps, alignment, settings))
 
-        self._run("align", "tilt_series", states, self._keeper("tilt_series"), settings)
+        def keep(result: Result[Any]) -> None:
+            self.session.nudges = ()
+            self.session.put("tilt_series", result.value)
+
+        self._run("align", "tilt_series", states, keep, settings)
+
+    def nudge(self, view: int, dx_px: float, dy_px: float) -> None:
+        """Move the content of one aligned view to the right and down, starting from the unaligned maps again."""
+        self._nudge_to((*self.session.nudges, (view, dx_px, dy_px)))
+
+    def undo_nudge(self) -> None:
+        """Take the last move back."""
+        self._nudge_to(self.session.nudges[:-1])
+
+    def _nudge_to(self, nudges: tuple[Nudge, ...]) -> None:
+        maps, series = self.session.value("maps"), self.session.value("tilt_series")
+        before, settings = self.session.nudges, self.settings_of("align", AlignSettings())
+
+        def keep(result: Result[Any]) -> None:
+            self.session.nudges = nudges
+            self.session.put("tilt_series", result.value)
+
+        def move() -> Any:
+            back = tuple((view, -dx, -dy) for view, dx, dy in reversed(before))
+            return pipeline.nudge(maps, series, (*back, *nudges), settings)
+
+        self._run("move", "tilt_series", lambda: once("Moving", move), keep)
+
+    def estimate(self, method: Method, settings: MethodSettings, device: str) -> None:
+        """Time a few steps and tell what the whole reconstruction would take."""
+        series = self.session.value("tilt_series")
+
+        def states() -> Iterator[State[Any]]:
+            from napari_dipmtv.tomo.estimate import estimate_states
+
+            return estimate_states(series, method, settings, device)
+
+        self._run("estimate", None, states, lambda result: self.estimated.emit(result.value))
 
     def assume_aligned(self) -> None:
         """Take the maps as they are."""
         with telling():
             self._refuse_while_running()
+            self.session.nudges = ()
             self.session.put("tilt_series", pipeline.assume_aligned(self.session.value("maps")))
 
-    def reconstruct(self, method: Method, settings: MethodSettings, device: str, stream: bool) -> None:
-        """Reconstruct a volume; its layers grow while it is made when ``stream`` is True."""
+    def reconstruct(
+        self, method: Method, settings: MethodSettings, device: str, stream_s: float | None
+    ) -> None:
+        """Reconstruct a volume; its layers grow while it is made, at most every ``stream_s`` seconds (None: not)."""
         series, title = self.session.value("tilt_series"), TITLES[method]
 
         def keep(result: Result[Volume]) -> None:
@@ -158,7 +220,7 @@ class Bench(Runs):
             lambda: pipeline.reconstruct_states(series, method, settings, device),
             keep,
             settings,
-            stream=stream,
+            stream_s=stream_s,
         )
 
     def segment(self, settings: SegmentSettings) -> None:
@@ -195,21 +257,103 @@ class Bench(Runs):
 
         self._run("export", None, lambda: once("Writing", write), lambda r: self.exported.emit(r.value))
 
+    def project(self, output: Path | None = None) -> Project:
+        """What has been done so far, to be repeated without a window; raises `InputError` for data of no file."""
+        return project_of(self.session, self._settings, output or self._output)
+
+    def save_project(self, path: Path, output: Path) -> None:
+        """Write the project file, and results into ``output`` once there are some; later steps save again."""
+        with telling():
+            save_project(self.project(output), path)
+            self.project_path, self._output = path, output
+            if self.session.has("volume"):
+                self.export(output, ("ome-tiff",))
+
+    def open_project(self, path: Path) -> None:
+        """Load data, settings and, where they belong together, results of a project."""
+
+        def read() -> tuple[Project, Any, Reopened]:
+            project = load_project(path)
+            return project, pipeline.load_inputs(project), reopen(project)
+
+        def keep(result: Result[Any]) -> None:
+            project, data, found = result.value
+            self.project_path, self._output = (
+                None,
+                project.output,
+            )  # nothing is saved while it is put together
+            spectra = isinstance(data, SpectrumSeries)
+            self.session.load("series" if spectra else "maps", data, inputs=project.inputs.paths)
+            self._settings = {**stage_settings(project), **source_of(project.inputs)}
+            self.session.nudges = project.nudges
+            self.session.regions = (spectra and pipeline.regions_of(project, data)) or "auto"
+            self.settings_loaded.emit(project)
+            self._restore(found)
+            self.project_path = path
+
+        self._run("load", "series", lambda: once("Opening", read), keep)
+
+    def _restore(self, found: Reopened) -> None:
+        if found.note:
+            show_warning(found.note)
+        if found.volume is None:
+            return
+        self.session.restore({"tilt_series": found.tilt_series})
+        group = volume_group(len(self.session.results))
+        self.layers.show_volume(found.volume.volume, found.volume.title, group)
+        self.session.add_result(found.volume)
+        if found.segmentation is not None:
+            measures = pipeline.measure(found.segmentation, found.volume.volume)
+            self.session.restore({"segmentation": found.segmentation, "measures": measures})
+        self.open_up()
+
+    def _autosave(self, _: Stage) -> None:
+        """Keep the saved project file up to date."""
+        if self.project_path is not None and self.session.inputs:
+            with telling():
+                save_project(self.project(), self.project_path)
+
+    def settings_of(self, stage: str, usual: StageSettings) -> StageSettings:
+        """Settings with which a stage was last run, else the usual ones."""
+        return self._settings.get(stage, usual)
+
     def show_result(self, result: Reconstruction) -> None:
         """Make a finished reconstruction the current one and show it again, its layers too where they were deleted."""
         with telling():
             self._refuse_while_running()
-            group = volume_group(self.session.results.index(result))
-            if not self.layers.alive(group):
-                self.layers.clear(group)
-                self.layers.show_volume(result.volume, result.title, group)
-            self.layers.look_at(group)
+            self.layers.look_at(self._revived(result))
             self.session.put("volume", result)
+
+    def compare(self, results: Sequence[Reconstruction]) -> None:
+        """Show finished reconstructions next to each other with the same contrast."""
+        with telling():
+            self._refuse_while_running()
+            side_by_side(self.layers, {self._revived(made): made for made in results})
+
+    def subtract(self, first: Reconstruction, second: Reconstruction) -> None:
+        """Show the difference of two finished reconstructions."""
+        with telling():
+            self._refuse_while_running()
+            difference(self.layers, first, second)
+
+    def _revived(self, result: Reconstruction) -> str:
+        """Group of the layers of a result, which are made again where somebody has deleted them."""
+        group = volume_group(self.session.results.index(result))
+        if not self.layers.alive(group):
+            self.layers.clear(group)
+            self.layers.show_volume(result.volume, result.title, group)
+        return group
 
     def show_phases(self, wanted: bool) -> None:
         """Show the phases, or the densities that they were made from."""
         current: Reconstruction = self.session.value("volume")
         self.layers.look_at("labels" if wanted else volume_group(self.session.results.index(current)))
+
+    def show_one_phase(self, name: str | None) -> None:
+        """Show one phase alone, or all (None)."""
+        channels = self.session.value("volume").volume.channels
+        only = None if name is None else (name,)
+        self.layers.show_segmentation(self.session.value("segmentation"), channels, only)
 
 
 def _paths(source: Path | Sequence[Path]) -> tuple[Path, ...]:

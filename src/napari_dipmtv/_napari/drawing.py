@@ -13,8 +13,10 @@ def draw(stage: Stage, session: Session, layers: Layers) -> None:
         return
     value = session.value(stage)
     if stage == "series":
-        layers.clear("spectra", "regions")
+        layers.clear("spectra", "regions", "window")
         layers.show_sums(value)
+    elif stage == "unmixed":
+        layers.clear("quality")
     elif stage == "maps":
         layers.show_maps(value, "maps")
     elif stage == "tilt_series":
@@ -30,11 +32,12 @@ def volume_group(index: int) -> str:
 
 def _clear(stage: Stage, layers: Layers) -> None:
     groups = {
-        "series": ("sums", "spectra", "regions"),
+        "series": ("sums", "spectra", "regions", "window"),
+        "unmixed": ("quality",),
         "maps": ("maps",),
         "tilt_series": ("aligned",),
         # volumes are drawn while they are made; without a current one, none may be left to be mistaken for it
-        "volume": tuple(name for name in layers.groups() if name.startswith("volume")),
+        "volume": tuple(name for name in layers.groups() if name.startswith(("volume", "difference"))),
         "segmentation": ("labels",),
     }
     layers.clear(*groups.get(stage, ()))

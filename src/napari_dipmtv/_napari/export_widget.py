@@ -14,6 +14,8 @@ from napari_dipmtv._napari.stage_widget import StageWidget, button, section
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_dipmtv.io.project import Project
+
 FORMATS = {
     "ome-tiff": ("OME-TIFF", "Opens in napari and Fiji; keeps voxel size and channel names"),
     "mrc": ("MRC", "Opens in IMOD, Chimera and tomviz"),
@@ -47,6 +49,10 @@ class ExportWidget(StageWidget):
         self._lay_out()
         self._connect()
         self.refresh()
+
+    def take_settings(self, project: Project) -> None:
+        """Show the settings of a project that was opened."""
+        self.folder.setText(str(project.output))
 
     def refresh(self) -> None:
         """Say what would be written and allow what is possible."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar
 
 from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
@@ -106,7 +107,11 @@ class SettingsForm(QWidget, Generic[S]):
 
 def folded(title: str, content: QWidget, tooltip: str) -> QCollapsible:
     """A group that opens at a click and starts closed."""
-    group = QCollapsible(title)
+    group = QCollapsible(f"▸ {title}")
+    # superqt paints its own arrow once, in black, whatever the theme
+    group.setCollapsedIcon(QIcon())
+    group.setExpandedIcon(QIcon())
+    group.toggled.connect(lambda opened: group.setText(f"{'▾' if opened else '▸'} {title}"))
     group.setDuration(0)  # an animated height fights with the scroll area around it
     group.addWidget(content)
     group.collapse(animate=False)

@@ -48,13 +48,12 @@ class Job(QObject):
 
     _busy: Job | None = None  # the one that runs, in this process
 
-    def __init__(self, min_preview_s: Callable[[], float] = lambda: 2.0) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.name = ""
         self.progress = Progress()
         self.run_id = 0
         self.preview_cost_s = 0.0  # how long the window was busy with the last preview
-        self._min_preview_s = min_preview_s
         self._worker: Worker | None = None
         self._timer = QTimer(self)
         self._timer.setInterval(POLL_MS)
@@ -79,7 +78,7 @@ class Job(QObject):
         )
 
     def start(
-        self, name: str, make_states: Callable[[], Iterator[State[Any]]], *, stream: bool = False
+        self, name: str, make_states: Callable[[], Iterator[State[Any]]], *, stream_s: float | None = None
     ) -> int:
         """Start a run; ``make_states`` is called in the worker thread, so that long preparation blocks nothing.
 
@@ -89,8 +88,9 @@ class Job(QObject):
             What is done, for the person who waits.
         make_states : callable
             Gives the iterator of states. It must own its input: frozen data, copied settings.
-        stream : bool
-            True sends snapshots on the way, as often as the window bears.
+        stream_s : float, optional
+            Shortest time between two snapshots that are sent on the way, at most as often as the window bears; None
+            sends none.
 
         Returns
         -------
@@ -108,7 +108,7 @@ class Job(QObject):
         self.name, self.progress = name, Progress(stage=name)
         self.run_id += 1
         self.preview_cost_s = 0.0
-        self._worker = Worker(make_states, self._min_preview_s() if stream else None)
+        self._worker = Worker(make_states, stream_s)
         self._worker.start()
         self._timer.start()
         self.started.emit(self.run_id)
@@ -130,10 +130,10 @@ class Job(QObject):
             self._worker.discard = True
             self._worker.halt()
 
-    def stop_streaming(self) -> None:
-        """Send no more snapshots of this run; it goes on computing."""
+    def stream_every(self, seconds: float | None) -> None:
+        """Send snapshots of this run at most so often from now on, None sends no more; it goes on computing."""
         if self._worker is not None:
-            self._worker.preview_pause_s = None
+            self._worker.preview_pause_s = seconds
 
     def shutdown(self) -> bool:
         """Cancel, wait for the worker at most five seconds and fall silent: a window or the program ends."""

@@ -1,4 +1,4 @@
-"""Where a run stands, as a person wants to see it, and buttons to start, pause, stop and cancel it."""
+"""Where a run stands, as a person wants to see it, and buttons to start, pause, finish and cancel it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ class JobBar(QWidget):
     """Watches the job of a viewer for one kind of run; several bars may watch the same job.
 
     ``start_clicked`` asks for a start; who listens, decides and calls `Job.start`. Without a text there is no Start
-    button, and the bar shows itself only while its run goes on or has just ended.
+    button, and the bar shows itself only while its run goes on or has just ended. ``keeps`` says that a part of the
+    work is of use, and gives the button that ends the run and keeps it.
     """
 
     start_clicked = Signal()
 
-    def __init__(self, job: Job, name: str, start_text: str, start_tip: str) -> None:
+    def __init__(self, job: Job, name: str, start_text: str, start_tip: str, *, keeps: bool = False) -> None:
         super().__init__()
         self._job, self._name, self._start_tip = job, name, start_tip
+        self._keeps = keeps
         self._blocked = ""  # why the stage cannot start, besides a run that is going on
         self._make_controls(start_text)
         self._lay_out()
@@ -41,11 +43,13 @@ class JobBar(QWidget):
         if not start_text:
             self.start.hide()
         self.pause = QPushButton("Pause")
-        self.stop = QPushButton("Stop")
-        self.cancel = QPushButton("Cancel")
-        self.pause.setToolTip("Hold the run after the current step; press again to go on")
-        self.stop.setToolTip("End after the current step and keep what has been reached")
-        self.cancel.setToolTip("End after the current step and drop what has been reached")
+        self.stop = QPushButton("Finish now (keep)")
+        self.cancel = QPushButton("Cancel (discard)")
+        self._tips = {
+            self.pause: "Hold the run after the current step; press again to go on",
+            self.stop: "End after the current step and keep what has been reached",
+            self.cancel: "End after the current step and drop what has been reached",
+        }
         self.bar = QProgressBar()
         self.bar.setToolTip("Steps done of this run")
         self.text = QLabel()
@@ -53,13 +57,13 @@ class JobBar(QWidget):
         self.text.setToolTip("Where the run stands: losses of the last step and time left")
 
     def _lay_out(self) -> None:
-        buttons = QHBoxLayout()
-        for button in (self.start, self.pause, self.stop, self.cancel):
-            buttons.addWidget(button)
-        buttons.setStretch(0, 2)
+        while_running = QHBoxLayout()
+        for button in (self.pause, self.stop, self.cancel):
+            while_running.addWidget(button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(buttons)
+        layout.addWidget(self.start)
+        layout.addLayout(while_running)
         layout.addWidget(self.bar)
         layout.addWidget(self.text)
 
@@ -92,7 +96,7 @@ class JobBar(QWidget):
 
     def _on_finished(self, _: int, result: object) -> None:
         if self._job.name == self._name:
-            self._rest(f"Done in {duration(result.seconds)}.", full=True)
+            self._rest(f"Done in {duration(result.seconds)}.")
 
     def _on_stopped(self, _: int, result: object) -> None:
         if self._job.name != self._name:
@@ -106,9 +110,9 @@ class JobBar(QWidget):
         if self._job.name == self._name:
             self._rest(f"⚠ {message}")
 
-    def _rest(self, text: str, full: bool = False) -> None:
+    def _rest(self, text: str) -> None:
         self.bar.setRange(0, 1)
-        self.bar.setValue(1 if full else 0)
+        self.bar.setValue(0)
         self.text.setText(text)
 
     def _toggle_pause(self) -> None:
@@ -122,11 +126,13 @@ class JobBar(QWidget):
         reason = self._blocked or self._job.why_not
         self.start.setEnabled(not reason)
         self.start.setToolTip(reason or self._start_tip)
-        for button in (self.pause, self.stop, self.cancel):
-            button.setEnabled(self.mine)
-            button.setVisible(self.mine or bool(self.start.text()))
+        idle = "" if self.mine else "Nothing of this step is running."
+        for button, tip in self._tips.items():
+            button.setEnabled(not idle)
+            button.setToolTip(idle or tip)
+            button.setVisible(self.mine and (self._keeps or button is not self.stop))
         self.pause.setText("Go on" if self.mine and self._job.paused else "Pause")
-        self.bar.setVisible(self.mine or bool(self.text.text()))
+        self.bar.setVisible(self.mine)
         self.text.setVisible(self.mine or bool(self.text.text()))
 
 

@@ -6,7 +6,7 @@ on the tilt axis, so that one viewer shows every stage with one scale bar.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,22 @@ def spectra_layers(series: SpectrumSeries) -> list[LayerData]:
     return layers
 
 
+def window_layer(series: SpectrumSeries, low_loss: bool, low_ev: float, high_ev: float) -> LayerData:
+    """Sum over an energy window as a lazy (tilt, 1, y, x); raises `InputError` for a window beside the spectrum."""
+    import dask.array as da
+
+    images = [pair.low_loss if low_loss else pair.core_loss for pair in series.tilts]
+    views = [
+        da.from_array(image.counts, chunks=-1)[..., image.energy.window(low_ev, high_ev)].sum(axis=2)
+        for image in images
+    ]
+    middle = np.asarray(views[len(views) // 2])
+    limits = (0.0, max(float(np.nanpercentile(middle, 99.5)), 1e-9))
+    axes = map_axes(series.tilts_deg, series.pixel_nm, images[0].counts.shape[:2])
+    looks = {"contrast_limits": limits, "colormap": "inferno", "blending": "translucent_no_depth"}
+    return _image(da.stack(views)[:, None], "window", name="Energy window", **looks, **axes)
+
+
 def volume_layers(volume: Volume, title: str, group: str) -> list[LayerData]:
     """One layer (z, y, x) per channel, drawn in 3-D as a surface at half of the density inside the object."""
     axes = volume_axes(volume.data.shape[1:], volume.voxel_nm)
@@ -101,6 +117,17 @@ def volume_layers(volume: Volume, title: str, group: str) -> list[LayerData]:
             **axes,
         )
         for i, (channel, data) in enumerate(zip(volume.channels, volume.data, strict=True))
+    ]
+
+
+def difference_layers(volume: Volume, title: str, groups: Sequence[str]) -> list[LayerData]:
+    """One layer (z, y, x) per channel and group, in a diverging colour map that is safe for colour-blind eyes."""
+    axes = volume_axes(volume.data.shape[1:], volume.voxel_nm)
+    most = max(float(np.abs(volume.data).max()), 1e-9)
+    looks = {"contrast_limits": (-most, most), "colormap": "PiYG", "blending": "translucent"}
+    return [
+        _image(data, group, name=f"{channel}: {title}", **looks, **axes)
+        for channel, data, group in zip(volume.channels, volume.data, groups, strict=True)
     ]
 
 
@@ -152,8 +179,13 @@ def typical(data: ArrayLike) -> float:
     return float((x * x).sum() / total) if total > 0 else 1.0
 
 
-def phase_colours(phases: Mapping[int, str], channels: tuple[str, ...]) -> dict[int | None, Any]:
-    """Colour of each phase: that of the channel that its name begins with, paler for a skin; the void stands out."""
+def phase_colours(
+    phases: Mapping[int, str], channels: tuple[str, ...], shown: Sequence[str] | None = None
+) -> dict[int | None, Any]:
+    """Colour of each phase: that of the channel that its name begins with, paler for a skin; the void stands out.
+
+    Only the phases in ``shown`` are seen; None shows all.
+    """
     from napari.utils.colormaps.standardize_color import transform_color
 
     colours: dict[int | None, Any] = {None: "transparent"}
@@ -164,7 +196,10 @@ def phase_colours(phases: Mapping[int, str], channels: tuple[str, ...]) -> dict[
         if role == "skin":
             colours[value] = transform_color(colours[value])[0] * 0.45 + np.array([0.55, 0.55, 0.55, 0.55])
     colours |= {value: VOID_COLOUR for value, name in phases.items() if name == "void"}
-    return colours | {0: "transparent"}
+    hidden = {
+        value: "transparent" for value, name in phases.items() if shown is not None and name not in shown
+    }
+    return colours | hidden | {0: "transparent"}
 
 
 def _image(data: ArrayLike, group: str, **looks: Any) -> LayerData:

@@ -6,17 +6,17 @@ Layers are held as objects; a layer that somebody deleted is not touched again, 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_dipmtv._napari.drawn import FLAT, Drawn
 from napari_dipmtv._napari.half_cut import HalfCut
 from napari_dipmtv._napari.layer_data import (
     ISO_LEVEL,
-    PHASE_COLOURS,
     LayerData,
-    map_axes,
+    difference_layers,
     map_layers,
     phase_colours,
     spectra_layers,
@@ -24,17 +24,17 @@ from napari_dipmtv._napari.layer_data import (
     typical,
     volume_axes,
     volume_layers,
+    window_layer,
 )
-from napari_dipmtv._napari.regions import outlines
-from napari_dipmtv.data import F32, MapStack, Region, Segmentation, SpectrumSeries, Volume
+from napari_dipmtv.data import F32, MapStack, Segmentation, SpectrumSeries, Volume
 from napari_dipmtv.errors import InputError, expected
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Labels, Layer, Shapes
+    from napari.layers import Image, Labels, Layer
 
 
-class Layers:
+class Layers(Drawn):
     """Writes one viewer; holds it weakly, so that a closed window is free to go."""
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -45,6 +45,7 @@ class Layers:
             weakref.WeakKeyDictionary()
         )
         self._cut = HalfCut()
+        self._gridded = False  # the grid was switched on here
         self._rendering, self._level = "iso", ISO_LEVEL
         viewer.dims.events.point.connect(self._write_tilt)
         viewer.dims.events.ndisplay.connect(self._blend)
@@ -104,12 +105,24 @@ class Layers:
         if never:
             self.look_at(group)
 
-    def show_segmentation(self, segmentation: Segmentation, channels: tuple[str, ...]) -> None:
-        """Phases as a labels layer with names, in the colours of the channels that they belong to."""
+    def show_difference(self, volume: Volume, title: str) -> None:
+        """Difference of volumes in 2-D, white where there is none, one cell of a grid per channel."""
+        self.clear(*(name for name in self._held if name.startswith("difference")))
+        groups = [f"difference {channel}" for channel in volume.channels]
+        for group, layer in zip(groups, difference_layers(volume, title, groups), strict=True):
+            self._show_all(group, [layer])
+        self.look_at(*groups)
+        self.viewer.dims.ndisplay = 2
+        self._apply_cut()
+
+    def show_segmentation(
+        self, segmentation: Segmentation, channels: tuple[str, ...], only: Sequence[str] | None = None
+    ) -> None:
+        """Phases as a labels layer with names, in the colours of the channels; ``only`` some, or all (None)."""
         from napari.utils.colormaps import DirectLabelColormap
 
         viewer, group = self.viewer, self._held.setdefault("labels", {})
-        colours = DirectLabelColormap(color_dict=phase_colours(segmentation.phases, channels))
+        colours = DirectLabelColormap(color_dict=phase_colours(segmentation.phases, channels, only))
         values = sorted(segmentation.phases)
         features = {"index": values, "phase": [segmentation.phases[value] for value in values]}
         layer: Labels | None = self._living(group.get("Phases"))
@@ -127,42 +140,35 @@ class Layers:
         self._apply_cut()
         self.look_at("labels")
 
-    def region_layer(self, name: str, series: SpectrumSeries, colour: str) -> Shapes:
-        """Shapes layer on the axes of the maps, in which somebody draws a region of one tilt."""
-        held = self._held.setdefault("regions", {})
-        shape = series.tilts[0].core_loss.counts.shape[:2]
-        axes = map_axes(series.tilts_deg, series.pixel_nm, shape)
-        layer: Shapes | None = self._living(held.get(name))
-        if layer is not None and not np.allclose(layer.scale, axes["scale"]):
-            self._remove({name: layer})  # drawn on pixels of another size
-            layer = None
-        if layer is None:
-            layer = held[name] = self.viewer.add_shapes(
-                name=f"{name} region",
-                ndim=4,
-                edge_color=colour,
-                face_color=[0, 0, 0, 0],
-                edge_width=min(shape) / 150,
-                **axes,
-            )
-        return layer
+    def show_window(self, series: SpectrumSeries, low_loss: bool, low_ev: float, high_ev: float) -> None:
+        """Sum over an energy window as a map of every tilt, of which only the one that is seen is computed."""
+        new = "window" not in self._held
+        self._show_all("window", [window_layer(series, low_loss, low_ev, high_ev)])
+        if new:
+            self.look_at("window")
 
-    def draw_regions(self, series: SpectrumSeries, regions: Mapping[str, Region]) -> None:
-        """Outline given regions in their shapes layers."""
-        for i, (name, region) in enumerate(regions.items()):
-            layer = self.region_layer(name, series, PHASE_COLOURS[i % len(PHASE_COLOURS)])
-            layer.data = []
-            for corners in outlines(region, series.tilts_deg):
-                layer.add_polygons(corners)
+    def show_quality(self, maps: MapStack) -> None:
+        """Maps of how far to trust the unmixing, in gray, one at a time."""
+        layers = [
+            (data, looks | {"colormap": "viridis"}, kind) for data, looks, kind in map_layers(maps, "quality")
+        ]
+        self._show_all("quality", layers)
+        self.look_at("quality")
 
     # -- what is seen of it
 
-    def look_at(self, group: str) -> None:
-        """Show the layers of one group and hide those of the others; maps in 2-D, volumes as the viewer stands."""
+    def look_at(self, group: str, *beside: str) -> None:
+        """Show the layers of one group and hide those of the others; maps in 2-D, volumes as the viewer stands.
+
+        The groups ``beside`` are shown too, each in a cell of a grid.
+        """
         viewer = self.viewer
-        flat = group in ("sums", "spectra", "maps", "aligned")
+        self._set_grid((group, *beside) if beside else ())
+        flat = group in FLAT
         for name, members in self._held.items():
-            companions = name == group or (flat and name == "regions" and group in ("sums", "spectra"))
+            companions = name in (group, *beside) or (
+                flat and name == "regions" and group in ("sums", "spectra")
+            )
             for key, layer in members.items():
                 if layer in viewer.layers:
                     layer.visible = companions and not (name == "sums" and key == "Low-loss sum")
@@ -173,6 +179,19 @@ class Layers:
         overlay.visible = True
         self._write_tilt()
 
+    def _set_grid(self, groups: tuple[str, ...]) -> None:
+        """One cell per group, or no grid where it was set here; a grid that somebody else has set stays."""
+        viewer = self.viewer
+        if groups:
+            for name in reversed(groups):  # napari fills the cells from the top of the list
+                for layer in self.alive(name).values():
+                    viewer.layers.move(viewer.layers.index(layer), len(viewer.layers))
+            viewer.canvas.grid.stride = -max(len(self.alive(name)) for name in groups)
+            viewer.canvas.grid.enabled = True
+        elif self._gridded:
+            viewer.canvas.grid.enabled = False
+        self._gridded = bool(groups)
+
     def alive(self, group: str) -> dict[str, Layer]:
         """Layers of a group that are still in the viewer."""
         viewer = self.viewer
@@ -180,7 +199,8 @@ class Layers:
 
     def solids(self) -> list[Layer]:
         """All volumes and labels that are still in the viewer: what the half cut cuts."""
-        names = [name for name in self._held if name in ("stream", "labels") or name.startswith("volume")]
+        kinds = ("stream", "labels", "volume", "difference")
+        names = [name for name in self._held if name.startswith(kinds)]
         return [layer for name in names for layer in self.alive(name).values()]
 
     @property
@@ -263,9 +283,6 @@ class Layers:
             None,
         )
 
-    def _living(self, layer: Any) -> Any:
-        return layer if layer is not None and layer in self.viewer.layers else None
-
     def _remove(self, members: Mapping[str, Layer]) -> None:
         viewer = self._viewer()
         for layer in members.values():
@@ -278,8 +295,8 @@ class Layers:
         return "translucent" if self.viewer.dims.ndisplay == 3 else "additive"
 
     def _blend(self, *_: object) -> None:
-        for layer in self.solids():
-            if layer not in self.alive("labels").values():
+        for name in self._held:
+            for layer in self.alive(name).values() if name.startswith(("stream", "volume")) else ():
                 layer.blending = self._blending
         self._write_tilt()
 
@@ -299,12 +316,7 @@ class Layers:
         if viewer is None:
             return
         text = viewer.canvas.overlays.text
-        shown = [
-            layer
-            for group in ("sums", "spectra", "maps", "aligned")
-            for layer in self.alive(group).values()
-            if layer.visible
-        ]
+        shown = self.shown_maps()
         tilts = shown[0].metadata.get("tilts_deg") if shown else None
         text.visible = tilts is not None and viewer.dims.ndisplay == 2
         if text.visible:

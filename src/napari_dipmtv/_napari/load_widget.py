@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_dipmtv.data import MapStack, SpectrumSeries
+    from napari_dipmtv.io.project import Project
 
 
 class LoadWidget(StageWidget):
@@ -60,6 +61,10 @@ class LoadWidget(StageWidget):
                 self.bench.load_spectra(folder_or_files)
             else:
                 self.bench.load_maps(paths, self.map_source.value())
+
+    def take_settings(self, project: Project) -> None:
+        """Show the settings of a project that was opened."""
+        self.prepare_form.setValue(project.prepare)
 
     def refresh(self) -> None:
         """Fill the table and say what is loaded."""

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QButtonGroup, QGridLayout, QPushButton, QStackedWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QGridLayout,
+    QPushButton,
+    QSizePolicy,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_dipmtv._napari.align_widget import AlignWidget
 from napari_dipmtv._napari.bench import bench_of
 from napari_dipmtv._napari.export_widget import ExportWidget
 from napari_dipmtv._napari.inspect_widget import InspectWidget
 from napari_dipmtv._napari.load_widget import LoadWidget
+from napari_dipmtv._napari.project_menu import ProjectMenu
 from napari_dipmtv._napari.reconstruct_widget import ReconstructWidget
 from napari_dipmtv._napari.references_widget import ReferencesWidget
 from napari_dipmtv._napari.session import Stage
@@ -31,6 +40,7 @@ STEPS: tuple[tuple[type[StageWidget], tuple[Stage, ...]], ...] = (
     (ExportWidget, ()),
 )
 PER_ROW = 4
+STALE = "Out of date: an earlier step was run again since. Run this step again."
 
 
 class MainWidget(QWidget):
@@ -42,6 +52,7 @@ class MainWidget(QWidget):
         self.panels = [panel(napari_viewer) for panel, _ in STEPS]
         self.stack = QStackedWidget()
         self.steps = QButtonGroup(self)
+        self.project = ProjectMenu(self.bench)
         self._lay_out()
         self.steps.idClicked.connect(self.show_step)
         self.bench.changed.connect(self._mark)
@@ -63,6 +74,8 @@ class MainWidget(QWidget):
             self.steps.addButton(step, i)
             grid.addWidget(step, i // PER_ROW, i % PER_ROW)
             self.stack.addWidget(panel)
+        self.project.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        grid.addWidget(self.project, len(self.panels) // PER_ROW, len(self.panels) % PER_ROW)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addLayout(grid)
@@ -72,5 +85,7 @@ class MainWidget(QWidget):
     def _mark(self, *_: object) -> None:
         for i, (panel, (_, stages)) in enumerate(zip(self.panels, STEPS, strict=True)):
             done = any(self.bench.session.has(stage) for stage in stages)
+            stale = not done and bool(self.bench.session.stale & set(stages))
             words = panel.title.split(" · ")[1]
-            self.steps.button(i).setText(f"{'✓' if done else i + 1} {words}")
+            self.steps.button(i).setText(f"{'✓' if done else '↻' if stale else i + 1} {words}")
+            self.steps.button(i).setToolTip(STALE if stale else panel.intro)

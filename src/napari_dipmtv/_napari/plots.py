@@ -11,6 +11,7 @@ from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
 from napari.utils.theme import get_theme
 from numpy.typing import ArrayLike
+from qtpy.compat import isalive
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QSizePolicy
 
@@ -36,6 +37,11 @@ class Plot(FigureCanvasQTAgg):
         self._last: tuple[Any, tuple[Any, ...]] | None = None
         viewer.events.theme.connect(self._restyle)
         self._restyle()
+
+    def draw(self) -> None:
+        """Draw, unless the drawing comes late and the dock is gone."""
+        if isalive(self):
+            super().draw()
 
     def wheelEvent(self, event: QEvent) -> None:
         """Leave the wheel to the scroll area around the plot."""
@@ -118,7 +124,7 @@ class Plot(FigureCanvasQTAgg):
 
     def _restyle(self, *_: object) -> None:
         viewer = self._viewer()
-        if viewer is None:
+        if viewer is None or not isalive(self):  # napari keeps the connection of a dock that was closed
             return
         theme = get_theme(viewer.theme)
         self._text = theme.text.as_hex()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QListWidget, QListWidgetItem, QVBoxLayout
+from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, QVBoxLayout
+from superqt.utils import signals_blocked
 
 from napari_dipmtv._napari.bench import TITLES
 from napari_dipmtv._napari.forms import SettingsForm
@@ -14,15 +16,21 @@ from napari_dipmtv._napari.job import Progress
 from napari_dipmtv._napari.job_bar import JobBar, duration
 from napari_dipmtv._napari.plots import Plot
 from napari_dipmtv._napari.preferences import preferences
+from napari_dipmtv._napari.presets import PRESETS, preset_of
+from napari_dipmtv._napari.results_list import ResultsList
 from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.session import Reconstruction
-from napari_dipmtv._napari.stage_widget import StageWidget, section
+from napari_dipmtv._napari.stage_widget import StageWidget, button, enable, note, section
 from napari_dipmtv.settings.tomo import METHODS
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_dipmtv.io.project import Project
+    from napari_dipmtv.tomo.estimate import Estimate
+
 REDRAW_S = 1.0
+OWN = "own settings"
 DEVICES = {
     "auto": "A CUDA GPU when there is one, else the processor",
     "cpu": "The processor",
@@ -33,6 +41,7 @@ METHOD_TIPS = {
     "dipm-tv": "All channels from one untrained network with total variation: the method of choice",
     "dip-tv": "One untrained network with total variation for each channel",
     "cs-tv": "The convex fit of least total variation: fast and reproducible",
+    "wbp": "Weighted back-projection: instant; streaks and noise stay",
     "sirt": "Simultaneous iterations without prior: the quick look",
 }
 
@@ -52,9 +61,17 @@ class ReconstructWidget(StageWidget):
         self._drawn = 0.0  # when the curves were drawn last
         self.refresh()
 
+    def take_settings(self, project: Project) -> None:
+        """Show the settings of a project that was opened."""
+        chosen = project.reconstruct
+        self.method.setCurrentIndex(self.method.findData(chosen.method))
+        self.form.setValue(chosen.method_settings())
+        self.device.setCurrentIndex(self.device.findData(chosen.device))
+
     def refresh(self) -> None:
         """Say what is there and allow what is possible."""
         self.job_bar.block(self.missing or self.form.problem)
+        self._allow_ask()
         self.status.setText(self.missing or "Ready to reconstruct.")
         if self.session.has("volume"):
             made: Reconstruction = self.session.value("volume")
@@ -79,6 +96,8 @@ class ReconstructWidget(StageWidget):
             self.method.setItemData(self.method.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
             self.forms[name] = SettingsForm(METHODS[name])
             self.pages.addWidget(self.forms[name])
+        self.preset = QComboBox()
+        self.preset.setToolTip("Settings for common situations; the fields below show what they are")
         self.device = QComboBox()
         self.device.setToolTip("Where it is computed; the usual one is set in napari's preferences")
         for name, tip in DEVICES.items():
@@ -90,48 +109,127 @@ class ReconstructWidget(StageWidget):
             "Sends the volume to the viewer now and then, taking at most 5 % of the computing time"
         )
         self.live.setChecked(chosen.preview)
+        self.pace = QDoubleSpinBox()
+        self.pace.setRange(0.1, 600)
+        self.pace.setDecimals(1)
+        self.pace.setPrefix("every ")
+        self.pace.setSuffix(" s")
+        self.pace.setValue(chosen.preview_interval_s)
+        self.ask = button("How long will it take?", "")
+        self.estimate = note()
+        self.estimate.setToolTip("Time and memory from a few timed steps on a part of the series")
+        self.estimate.setVisible(False)
         self.job_bar = JobBar(
-            self.bench.job, "reconstruct", "Reconstruct", "Start the reconstruction of all channels"
+            self.bench.job,
+            "reconstruct",
+            "Reconstruct",
+            "Start the reconstruction of all channels",
+            keeps=True,
         )
-        self.plot = Plot(viewer, 160, "Losses of the run: data misfit and total variation")
-        self.results = QListWidget()
-        self.results.setToolTip(
-            "Finished reconstructions; double-click to show one again and to go on with it"
+        self.plot = Plot(
+            viewer, 160, "Losses of the run: misfit of the data, of views left out, and total variation"
         )
-        self.results.setMinimumHeight(70)
-        self.results.setMaximumHeight(110)
+        self.results = ResultsList()
 
     def _lay_out(self) -> None:
-        choices = QFormLayout()
+        choices, growing = QFormLayout(), QHBoxLayout()
         choices.addRow("Method", self.method)
+        choices.addRow("Preset", self.preset)
         choices.addRow("Device", self.device)
+        growing.addWidget(self.live, 1)
+        growing.addWidget(self.pace)
         self.body.addLayout(choices)
         self.body.addLayout(self.pages)
-        for control in (self.live, self.job_bar, self.plot, section("Finished"), self.results):
+        self.body.addLayout(growing)
+        for control in (self.ask, self.estimate, self.job_bar, self.plot, section("Finished"), self.results):
             self.body.addWidget(control)
 
     def _connect(self) -> None:
         self.method.currentIndexChanged.connect(self._choose_method)
+        self.preset.activated.connect(lambda _: self._take_preset())
         for form in self.forms.values():
             form.validityChanged.connect(lambda _: self.refresh())
+            form.valueChanged.connect(lambda _: self._name_preset())
         self.job_bar.start_clicked.connect(self._start)
+        self.ask.clicked.connect(self._ask)
+        self.bench.estimated.connect(self._tell_estimate)
+        self.bench.job.started.connect(self._allow_ask)
+        self.bench.job.ended.connect(self._allow_ask)
         self.bench.job.stated.connect(self._on_state)
-        self.live.toggled.connect(self._stop_streaming)
+        self.live.toggled.connect(self._set_pace)
+        self.pace.valueChanged.connect(self._set_pace)
         self.bench.results_changed.connect(self._list_results)
-        self.results.itemDoubleClicked.connect(self._show_again)
+        self.results.show_wanted.connect(self.bench.show_result)
+        self.results.beside_wanted.connect(self.bench.compare)
+        self.results.difference_wanted.connect(self.bench.subtract)
+        self.results.settings_wanted.connect(self.take_over)
+        self._allow_pace()
         self._choose_method()
 
-    def _choose_method(self) -> None:
+    def take_over(self, made: Reconstruction) -> None:
+        """Set method and settings as they were for a result."""
+        self.method.setCurrentIndex(self.method.findData(made.method))
+        self.form.setValue(made.settings["reconstruct"])
+        self._name_preset()
+
+    def _choose_method(self, *_: object) -> None:
         for page in self.forms.values():
             page.setVisible(page is self.form)
-        self.method.setToolTip(METHOD_TIPS[self.method.currentData()])
+        method = self.method.currentData()
+        self.method.setToolTip(METHOD_TIPS[method])
+        with signals_blocked(self.preset):
+            self.preset.clear()
+            for name, preset in PRESETS[method].items():
+                self.preset.addItem(name, name)
+                self.preset.setItemData(self.preset.count() - 1, preset.when, Qt.ItemDataRole.ToolTipRole)
+            self.preset.addItem(OWN, "")
+        self._name_preset()
         self.refresh()
+
+    def _take_preset(self) -> None:
+        chosen = self.preset.currentData()
+        if chosen:
+            self.form.setValue(PRESETS[self.method.currentData()][chosen].settings)
+
+    def _name_preset(self) -> None:
+        """Show which preset the form holds."""
+        if self.form.problem:
+            return
+        name = preset_of(self.method.currentData(), self.form.value())
+        with signals_blocked(self.preset):
+            self.preset.setCurrentIndex(self.preset.findData(name))
+
+    @property
+    def stream_s(self) -> float | None:
+        """Shortest time between two pictures of the growing volume; None where none are wanted."""
+        return self.pace.value() if self.live.isChecked() else None
+
+    def _allow_ask(self, *_: object) -> None:
+        reason = self.missing or self.form.problem or self.bench.job.why_not
+        enable(
+            self.ask,
+            "Time a few steps on a part of the series, and tell time and memory of the whole",
+            reason,
+        )
+
+    def _ask(self) -> None:
+        with telling():
+            self.estimate.setText("Timing a few steps …")
+            self.estimate.setVisible(True)
+            self.bench.estimate(self.method.currentData(), self.form.value(), self.device.currentData())
+
+    def _tell_estimate(self, found: Estimate) -> None:
+        """Say what `tomo.estimate` has found."""
+        words = f"About {duration(found.seconds)}" if math.isfinite(found.seconds) else "Time unknown"
+        needed, free = found.memory_bytes / 1e9, found.available_bytes / 1e9
+        self.estimate.setText(f"{words}; {needed:.2g} GB of memory, {free:.2g} GB are free. {found.note}")
+        self.estimate.setVisible(True)
 
     def _start(self) -> None:
         with telling():
             self.plot.clear("The losses appear here")
             self.bench.reconstruct(
-                self.method.currentData(), self.form.value(), self.device.currentData(), self.live.isChecked()
+                self.method.currentData(), self.form.value(), self.device.currentData(), self.stream_s
             )
 
     def _on_state(self, _: int, progress: Progress) -> None:
@@ -144,22 +242,25 @@ class ReconstructWidget(StageWidget):
     def _draw_losses(self, progress: Progress) -> None:
         if progress.losses:
             curves = {name: tuple(zip(*values, strict=True)) for name, values in progress.losses.items()}
-            self.plot.curves(curves, "iteration", "loss", log=True)
+            self.plot.curves(curves, "iteration", "loss", log=True, panels=loss_panels(tuple(curves)))
 
-    def _stop_streaming(self, wanted: bool) -> None:
-        if not wanted and self.job_bar.mine:
-            self.bench.job.stop_streaming()
+    def _set_pace(self, *_: object) -> None:
+        self._allow_pace()
+        if self.job_bar.mine:
+            self.bench.job.stream_every(self.stream_s)
+
+    def _allow_pace(self) -> None:
+        tip = "Shortest time between two pictures, in seconds; larger leaves more time to compute"
+        enable(self.pace, tip, "" if self.live.isChecked() else "The volume is not shown while it grows.")
 
     def _list_results(self) -> None:
-        self.results.clear()
-        for i, made in enumerate(self.session.results):
-            text = f"{i + 1} · {made.title} · {made.iterations} iterations · {duration(made.seconds)}"
-            if not self.session.is_current(made):
-                text += " · of an earlier alignment"
-            item = QListWidgetItem(text)
-            item.setToolTip("Double-click to show it again and to go on with it")
-            item.setData(Qt.ItemDataRole.UserRole, i)
-            self.results.addItem(item)
+        results = self.session.results
+        self.results.fill(results, [self.session.is_current(made) for made in results])
 
-    def _show_again(self, item: QListWidgetItem) -> None:
-        self.bench.show_result(self.session.results[item.data(Qt.ItemDataRole.UserRole)])
+
+def loss_panels(names: tuple[str, ...]) -> dict[str, list[str]]:
+    """Curves that mean the same share a panel: misfits on one side, total variation on the other."""
+    variation = [name for name in names if "tv" in name.lower()]
+    misfit = [name for name in names if name not in variation]
+    both = {"misfit": misfit, "total variation": variation}
+    return {title: chosen for title, chosen in both.items() if chosen}

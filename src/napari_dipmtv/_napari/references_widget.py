@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLineEdit
 
 from napari_dipmtv._napari.forms import SettingsForm
 from napari_dipmtv._napari.job_bar import JobBar
 from napari_dipmtv._napari.layer_data import PHASE_COLOURS
 from napari_dipmtv._napari.plots import Plot
-from napari_dipmtv._napari.regions import region_of
+from napari_dipmtv._napari.regions import region_of, region_warnings
 from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.stage_widget import StageWidget, button, enable, note
 from napari_dipmtv.data import Region
@@ -21,8 +22,12 @@ from napari_dipmtv.settings.spectra import ReferenceSettings
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_dipmtv.io.project import Project
     from napari_dipmtv.pipeline import ReferencePair
     from napari_dipmtv.spectra.references import References
+
+
+NEARLY_COLLINEAR = 10.0  # condition number
 
 
 class ReferencesWidget(StageWidget):
@@ -38,6 +43,12 @@ class ReferencesWidget(StageWidget):
         self._lay_out()
         self._connect()
         self.refresh()
+
+    def take_settings(self, project: Project) -> None:
+        """Show the settings of a project that was opened."""
+        self.form.setValue(project.references)
+        for field, name in zip(self.names, project.regions, strict=False):
+            field.setText(name)
 
     def refresh(self) -> None:
         """Say what is there and allow what is possible."""
@@ -147,7 +158,10 @@ class ReferencesWidget(StageWidget):
 
     def _start(self) -> None:
         with telling():
-            self.bench.make_references(self._regions(), self.form.value())
+            regions = self._regions()
+            for words in region_warnings(regions):
+                show_warning(words)
+            self.bench.make_references(regions, self.form.value())
 
     def _layer(self, which: int) -> object:
         series = self.session.value("prepared")
@@ -176,6 +190,10 @@ class ReferencesWidget(StageWidget):
         self.plot.curves(curves, "energy loss / eV", "counts per Fe", panels=panels)
         self.status.setText(f"References of {' and '.join(pair.m.names)} are ready. Go on with step 3.")
         lines = [*pair.l.notes, *pair.m.notes]
+        if max(pair.l.condition, pair.m.condition) > NEARLY_COLLINEAR:
+            lines.insert(
+                0, "⚠ The references are nearly collinear: noise decides on the split. Draw purer regions."
+            )
         lines.append(
             f"Condition number: {pair.l.condition:.3g} (core loss), {pair.m.condition:.3g} (abundances)."
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +15,7 @@ from napari_dipmtv.errors import InputError, expected
 if TYPE_CHECKING:
     from napari.layers import Shapes
 
+FEW_PIXELS = 20  # of a region, below which the noise of its spectrum shows in every map
 CLOSED = ("polygon", "rectangle", "ellipse")
 _AROUND = np.linspace(0, 2 * np.pi, 72, endpoint=False)
 
@@ -59,15 +62,39 @@ def region_of(layer: Shapes, tilts_deg: tuple[float, ...], shape: tuple[int, int
 
 def outlines(region: Region, tilts_deg: tuple[float, ...]) -> list[NDArray[np.float64]]:
     """Polygons (corner, (tilt, z, y, x)) around a region, holes too: what `region_of` turns back into it."""
-    from skimage.measure import find_contours
-
     t = int(np.argmin(np.abs(np.asarray(tilts_deg) - region.tilt_deg)))
     polygons = []
-    for contour in find_contours(np.pad(region.mask, 1).astype(float), 0.5):
-        corners = np.zeros((len(contour), 4))
-        corners[:, 0], corners[:, 2:] = t, contour - 1
+    for outline in pixel_outlines(region):
+        corners = np.zeros((len(outline), 4))
+        corners[:, 0], corners[:, 2:] = t, outline
         polygons.append(corners)
     return polygons
+
+
+def region_warnings(regions: Mapping[str, Region]) -> list[str]:
+    """Sentences on regions that will teach poorly: too few pixels, or pixels that two of them share."""
+    told = [
+        f"{name} holds only {count} pixels: its reference will be noisy. Draw a larger region."
+        for name, region in regions.items()
+        if (count := np.count_nonzero(region.mask)) < FEW_PIXELS
+    ]
+    for (one, first), (two, second) in combinations(regions.items(), 2):
+        if first.tilt_deg == second.tilt_deg and first.mask.shape == second.mask.shape:
+            shared = np.count_nonzero(first.mask & second.mask)
+            if shared:
+                told.append(f"{one} and {two} share {shared} pixels: draw them apart.")
+    return told
+
+
+def pixel_outlines(region: Region) -> list[tuple[tuple[float, float], ...]]:
+    """Polygons (y, x) in pixels around a region, the longest first; one inside another is a hole."""
+    from skimage.measure import find_contours
+
+    found = find_contours(np.pad(region.mask, 1).astype(float), 0.5)
+    return [
+        tuple((float(y) - 1, float(x) - 1) for y, x in contour)
+        for contour in sorted(found, key=len, reverse=True)
+    ]
 
 
 def _joined(masks: list[NDArray[np.bool_]]) -> NDArray[np.bool_]:

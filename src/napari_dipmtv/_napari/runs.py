@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
@@ -15,8 +17,7 @@ from napari_dipmtv._napari.drawing import draw
 from napari_dipmtv._napari.half_cut import HalfCut
 from napari_dipmtv._napari.job import Job
 from napari_dipmtv._napari.layers import Layers
-from napari_dipmtv._napari.preferences import preferences
-from napari_dipmtv._napari.session import STAGES, Session, Stage
+from napari_dipmtv._napari.session import STAGES, Entry, Session, Stage
 from napari_dipmtv._napari.view_angle import look_flat, look_into
 from napari_dipmtv.data import Volume
 from napari_dipmtv.errors import DipmtvError, InputError
@@ -49,18 +50,22 @@ class Runs(QObject):
     results_changed = Signal()
     exported = Signal(list)  # of Path
     cut_changed = Signal(object)  # HalfCut
+    estimated = Signal(object)  # tomo.estimate.Estimate
+    settings_loaded = Signal(object)  # Project
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
         self.session = Session()
         self.layers = Layers(viewer)
-        self.job = Job(min_preview_s=lambda: preferences().preview_interval_s)
+        self.job = Job()
         self._closing = Closing(viewer, self.job)
         self._target: Stage | None = None  # the stage that the run will set
         self._keep: Callable[[Result[Any]], None] | None = None
         self._streamed_title = ""
         self._may_flatten = False
         self._settings: dict[str, StageSettings] = {}  # of every stage, as it was last run
+        self.project_path: Path | None = None  # where the project was saved or opened, and is kept up to date
+        self._running: tuple[str, StageSettings | None] = ("", None)
         self.session.changed.connect(self._on_changed)
         self.session.results_changed.connect(self._on_results_changed)
         self.job.preview.connect(self._on_preview)
@@ -86,13 +91,14 @@ class Runs(QObject):
         keep: Callable[[Result[Any]], None],
         settings: StageSettings | None = None,
         *,
-        stream: bool = False,
+        stream_s: float | None = None,
     ) -> None:
         """Start a run, or say why not; ``keep`` is called with the result in the GUI thread."""
 
         def keep_both(result: Result[Any]) -> None:
             if name == "load":
                 self._settings.clear()
+                self.project_path = None  # that file is of other data
             if settings is not None:
                 self._settings[name] = settings
             keep(result)
@@ -103,7 +109,8 @@ class Runs(QObject):
             show_warning(str(error))
             return
         self._target, self._keep = target, keep_both
-        self.job.start(name, states, stream=stream)
+        self._running = (name, settings)
+        self.job.start(name, states, stream_s=stream_s)
 
     def _refuse_while_running(self) -> None:
         if self.job.why_not:
@@ -112,20 +119,28 @@ class Runs(QObject):
     def _on_result(self, _: int, result: Result[Any] | None) -> None:
         keep, self._keep, self._target = self._keep, None, None
         if result is not None and keep is not None:
+            words = f"kept after {result.iterations} of {result.total}" if result.stopped else "done"
+            self._note(f"{words} in {result.seconds:.3g} s")
             with telling():
                 keep(result)
         else:
+            self._note("cancelled")
             self.layers.end_stream()
+
+    def _note(self, outcome: str) -> None:
+        at = datetime.now().strftime("%H:%M:%S")
+        self.session.history = (*self.session.history, Entry(at, *self._running, outcome))
 
     def _on_failed(self, _: int, message: str) -> None:
         self._keep, self._target = None, None
+        self._note(f"failed: {message}")
         self.layers.end_stream()
         show_error(message)
 
     def _on_preview(self, _: int, volume: Volume) -> None:
         first = "stream" not in self.layers.groups()
         if not self.layers.stream(volume, self._streamed_title):
-            self.job.stop_streaming()
+            self.job.stream_every(None)
         elif first:
             self._may_flatten = True
             self.open_up()

@@ -52,5 +52,6 @@ def _hand_over(stage: Any, value: Any, demo_regions: Any = None) -> None:
 
     viewer = current_viewer()
     if viewer is not None:
-        session = bench_of(viewer).session
-        QTimer.singleShot(0, lambda: session.load(stage, value, demo_regions=demo_regions))
+        bench = bench_of(viewer)
+        bench.project_path = None
+        QTimer.singleShot(0, lambda: bench.session.load(stage, value, demo_regions=demo_regions))

@@ -67,11 +67,28 @@ class Reconstruction:
     stopped: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One run of the history: what was run when, with which settings, and how it ended."""
+
+    at: str
+    stage: str
+    settings: StageSettings | None
+    outcome: str
+
+
 class Session:
     """The values of all stages of one viewer; knows no Qt and no layers.
 
     ``changed`` is emitted with the name of every stage whose value was set or cleared, after all of them are in place.
     ``results_changed`` is emitted when the list of finished reconstructions grew or was emptied.
+
+    Attributes
+    ----------
+    stale : set of str
+        Stages that had a value which an earlier stage, run again, has made out of date.
+    history : tuple of Entry
+        Every run of the viewer, the oldest first.
     """
 
     changed = Signal(str)
@@ -84,6 +101,12 @@ class Session:
         self.demo_regions: Mapping[
             str, Region
         ] = {}  # where a person would draw, known for simulated data only
+        self.regions: Mapping[str, Region] | str = "auto"  # that the references were made from
+        self.nudges: tuple[
+            tuple[int, float, float], ...
+        ] = ()  # (view, dx, dy) in px, made by hand after alignment
+        self.stale: set[Stage] = set()
+        self.history: tuple[Entry, ...] = ()
 
     def value(self, stage: Stage) -> Any:
         """Value of a stage.
@@ -104,7 +127,15 @@ class Session:
     def put(self, stage: Stage, value: Any) -> None:
         """Set a stage and clear everything downstream of it."""
         self._values[stage] = value
-        self._announce([stage, *self._drop(STAGES.index(stage) + 1)])
+        dropped = self._drop(STAGES.index(stage) + 1)
+        self.stale = (self.stale | set(dropped)) - {stage}
+        self._announce([stage, *dropped])
+
+    def restore(self, values: Mapping[Stage, Any]) -> None:
+        """Set several stages at once, as they were when a project was saved."""
+        self._values.update(values)
+        self.stale -= set(values)
+        self._announce([stage for stage in STAGES if stage in values])
 
     def load(
         self,
@@ -117,6 +148,7 @@ class Session:
         """Begin with new data at a stage: everything else, finished reconstructions included, is cleared."""
         cleared = self._drop(0)
         self.results = ()
+        self.stale, self.regions, self.nudges = set(), "auto", ()
         self.inputs, self.demo_regions = inputs, demo_regions or {}
         self._values[stage] = value
         self._announce([name for name in STAGES if name == stage or name in cleared])

@@ -13,6 +13,8 @@ from napari_dipmtv._napari.session import ADVICE, Stage
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_dipmtv.io.project import Project
+
 
 class StageWidget(QScrollArea):
     """Base of the docks; a subclass fills ``body`` and says in `refresh` what its controls allow."""
@@ -40,9 +42,13 @@ class StageWidget(QScrollArea):
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
         self.bench.changed.connect(self._on_changed)
+        self.bench.settings_loaded.connect(self.take_settings)
 
     def refresh(self) -> None:
         """Bring all controls to what the session allows."""
+
+    def take_settings(self, project: Project) -> None:
+        """Show the settings of a project that was opened."""
 
     @property
     def missing(self) -> str:

@@ -6,17 +6,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from qtpy.QtWidgets import QCheckBox
+from superqt.utils import signals_blocked
 
 from napari_dipmtv._napari.forms import SettingsForm
 from napari_dipmtv._napari.job_bar import JobBar
 from napari_dipmtv._napari.plots import Plot
 from napari_dipmtv._napari.runs import telling
-from napari_dipmtv._napari.stage_widget import StageWidget, note
+from napari_dipmtv._napari.stage_widget import StageWidget, enable, note
+from napari_dipmtv.data import ChannelMaps
 from napari_dipmtv.settings.spectra import UnmixSettings
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_dipmtv.io.project import Project
     from napari_dipmtv.spectra.unmix import Unmixed
 
 
@@ -43,21 +47,44 @@ class UnmixWidget(StageWidget):
         )
         self.words = note()
         self.words.setToolTip("How well the fit describes the spectra")
-        for control in (self.form, self.job_bar, self.plot, self.words):
+        self.quality = QCheckBox("Show chi-square and signal to noise")
+        for control in (self.form, self.job_bar, self.plot, self.words, self.quality):
             self.body.addWidget(control)
+        self.quality.toggled.connect(self._show_quality)
         self.form.validityChanged.connect(lambda _: self.refresh())
         self.job_bar.start_clicked.connect(self._start)
         self.refresh()
 
+    def take_settings(self, project: Project) -> None:
+        """Show the settings of a project that was opened."""
+        self.form.setValue(project.unmix)
+
     def refresh(self) -> None:
         """Say what is there and allow what is possible."""
         self.job_bar.block(self.missing or self.form.problem)
+        tip = "Two more layers: how well the fit explains each pixel (1 is as good as noise allows); and its signal"
+        enable(self.quality, tip, "" if self.session.has("unmixed") else "Unmix first.")
+        with signals_blocked(self.quality):  # new maps come without them
+            self.quality.setChecked(bool(self.bench.layers.alive("quality")))
         if self.session.has("unmixed"):
             self._show(self.session.value("unmixed"))
         else:
             self.status.setText(self.missing or "Ready to unmix.")
             self.plot.clear("The quality of the fit appears here")
             self.words.setText("")
+
+    def _show_quality(self, wanted: bool) -> None:
+        with telling():
+            if not wanted:
+                self.bench.layers.clear("quality")
+                self.bench.layers.look_at("maps")
+                return
+            unmixed: Unmixed = self.session.value("unmixed")
+            found = np.stack([unmixed.chi_square, unmixed.snr])  # (c, t, y, x)
+            maps = unmixed.maps
+            self.bench.layers.show_quality(
+                ChannelMaps(found, ("Chi-square", "Signal to noise"), maps.tilts_deg, maps.pixel_nm)
+            )
 
     def _start(self) -> None:
         with telling():

@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from napari_dipmtv.alignment.apply import apply, assume_aligned
 from napari_dipmtv.alignment.dose import dose_factors, dose_is_uneven, equalise
+from napari_dipmtv.alignment.history import AlignmentHistory
 from napari_dipmtv.alignment.matching import estimate
+from napari_dipmtv.alignment.report import AlignmentReport, alignment_report
+from napari_dipmtv.alignment.views import leave_out
 
-__all__ = ["apply", "assume_aligned", "dose_factors", "dose_is_uneven", "equalise", "estimate"]
+__all__ = [
+    "AlignmentHistory",
+    "AlignmentReport",
+    "alignment_report",
+    "apply",
+    "assume_aligned",
+    "dose_factors",
+    "dose_is_uneven",
+    "equalise",
+    "estimate",
+    "leave_out",
+]

@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from napari_dipmtv.data import F32, ChannelMaps
+from napari_dipmtv.data import F32, MapStack
 from napari_dipmtv.errors import InputError, expected
+
+Stack = TypeVar("Stack", bound=MapStack)
 
 UNEVEN = 1.3  # largest over smallest factor from which equalising is worth a question
 
 
-def dose_factors(maps: ChannelMaps) -> tuple[float, ...]:
+def dose_factors(maps: MapStack) -> tuple[float, ...]:
     """Relative dose of every view: its total signal (channel sum) over the mean of all views.
 
-    Every view of an object that stays inside the field of view sees the same mass, so the totals differ only
-    by dose.
+    Every view sees the same mass between two planes across the tilt axis, so the totals of the rows that all
+    views show differ only by dose. Before the alignment these are all rows, and the object must stay inside
+    every view; after it, rows that drifted out of one view are left out for all.
+
+    Parameters
+    ----------
+    maps : ChannelMaps or TiltSeries
+
+    Returns
+    -------
+    tuple of float
+        One per view, of mean 1; 1 for a view without any usable pixel.
 
     Raises
     ------
     InputError
-        When a view has no positive total.
+        When a view has usable pixels but no positive total.
     """
-    totals = maps.data.sum(axis=0, dtype=np.float64).sum(axis=(1, 2))  # (t,)
-    for tilt, total in zip(maps.tilts_deg, totals, strict=True):
+    views, ny = maps.data.shape[1:3]
+    valid = np.ones(maps.data.shape[1:], bool) if maps.valid is None else maps.valid
+    used = valid.any(axis=(1, 2))
+    shown = (valid.mean(axis=2) > 0.5)[used].all(axis=0)  # (y,)
+    rows = shown if shown.any() else np.ones(ny, bool)
+    totals = maps.data[:, :, rows].sum(axis=0, dtype=np.float64).sum(axis=(1, 2))  # (t,)
+    for tilt, total in zip(np.array(maps.tilts_deg)[used], totals[used], strict=True):
         if not total > 0:
             raise InputError(
                 expected(f"map at {tilt:g} deg", "some signal", f"a sum of {total:g}", "Leave this view out")
             )
-    return tuple(float(f) for f in totals / totals.mean())
+    factors = np.ones(views)
+    factors[used] = totals[used] / totals[used].mean()
+    return tuple(factors.tolist())
 
 
 def dose_is_uneven(factors: tuple[float, ...]) -> bool:
@@ -36,7 +57,7 @@ def dose_is_uneven(factors: tuple[float, ...]) -> bool:
     return max(factors) > UNEVEN * min(factors)
 
 
-def equalise(maps: ChannelMaps, factors: tuple[float, ...]) -> ChannelMaps:
+def equalise(maps: Stack, factors: tuple[float, ...]) -> Stack:
     """Divide every view by its dose factor.
 
     A scaled view is no longer a Poisson count in the common unit: ``counts_per_unit`` becomes None and the
@@ -46,7 +67,7 @@ def equalise(maps: ChannelMaps, factors: tuple[float, ...]) -> ChannelMaps:
 
     Parameters
     ----------
-    maps : ChannelMaps
+    maps : ChannelMaps or TiltSeries
     factors : tuple of float
         One per view, as `dose_factors` gives them.
     """
@@ -70,7 +91,7 @@ def equalise(maps: ChannelMaps, factors: tuple[float, ...]) -> ChannelMaps:
     )
 
 
-def _poisson_covariance(maps: ChannelMaps, counts_per_unit: float) -> F32:
+def _poisson_covariance(maps: MapStack, counts_per_unit: float) -> F32:
     counts = gaussian_filter(maps.data, (0, 0, 1.5, 1.5)) * counts_per_unit  # (c, t, y, x)
     variance = np.maximum(counts, 1) / counts_per_unit**2
     channels = len(maps.channels)

@@ -36,7 +36,7 @@ def _orbit(tilts_deg: tuple[float, ...]) -> F64:
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def as_alignment(pose: Pose, tilts_deg: tuple[float, ...], errors: tuple[float, ...]) -> Alignment:
+def as_alignment(pose: Pose, tilts_deg: tuple[float, ...]) -> Alignment:
     """Split the displacements of a pose into axis offset and shifts.
 
     The offset is the least-squares constant beside ``a cos θ + b sin θ`` (the orbit of the object about the
@@ -47,4 +47,4 @@ def as_alignment(pose: Pose, tilts_deg: tuple[float, ...], errors: tuple[float, 
     design = np.column_stack([np.ones(len(x)), _orbit(tilts_deg)])
     offset = float(np.linalg.lstsq(design, x, rcond=None)[0][0]) / np.cos(np.deg2rad(pose.angle_deg))
     shifts = pose.displacements_px - np.array([0.0, offset])
-    return Alignment(shifts, pose.angle_deg, offset, errors)
+    return Alignment(shifts, pose.angle_deg, offset)

@@ -1,11 +1,9 @@
-"""Maps to a first guess of the alignment: shifts from mass or correlation, axis angle from mass profiles."""
+"""Maps to a first guess of the alignment: shifts from mass or correlation."""
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
-from napari_dipmtv.alignment.mapping import resample
 from napari_dipmtv.data import F32, F64
 from napari_dipmtv.errors import InputError, expected
 
@@ -55,25 +53,6 @@ def correlated(views: F32, tilts_deg: tuple[float, ...]) -> F64:
             found[t] = found[before] * (1, ratio) - shift
             before = t
     return found
-
-
-def common_profile_angle(views: F32, displacements_px: F64, limit_deg: float) -> float:
-    """Tilt-axis angle at which the mass profile along the axis is the same in all views, in degrees.
-
-    The line of the Fourier transform along the tilt axis is common to all views; its inverse transform is the
-    profile ``sum over x``. The angle minimises the spread of the profiles over the views.
-    """
-
-    def spread(angle_deg: float) -> float:
-        turned = (resample(v, angle_deg, d, order=1) for v, d in zip(views, displacements_px, strict=True))
-        profiles = np.stack([view.sum(axis=1) for view in turned])
-        return float(((profiles - profiles.mean(axis=0)) ** 2).sum() / (profiles**2).sum())
-
-    grid = np.linspace(-limit_deg, limit_deg, 2 * int(np.ceil(limit_deg)) + 1)
-    best = grid[int(np.argmin([spread(a) for a in grid]))]
-    step = grid[1] - grid[0]
-    bounds = (max(-limit_deg, best - step), min(limit_deg, best + step))
-    return float(minimize_scalar(spread, bounds=bounds, method="bounded", options={"xatol": 0.02}).x)
 
 
 def _narrowed(view: F32, ratio: float) -> F32:

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from napari_dipmtv import __version__
-from napari_dipmtv.cli import maps, spectra, volumes, whole
+from napari_dipmtv.cli import edx, maps, spectra, volumes, whole
+from napari_dipmtv.cli.trust import trust
 
 app = typer.Typer(
     name="napari-dipmtv",
@@ -22,11 +23,16 @@ app = typer.Typer(
 for command in (
     whole.demo,
     spectra.simulate,
+    edx.tilts,
     spectra.unmix,
+    edx.edx,
     maps.align,
     maps.reconstruct,
     volumes.segment,
+    edx.quantify,
     volumes.export,
+    volumes.report,
+    trust,
     whole.run,
     whole.gui,
     whole.settings,

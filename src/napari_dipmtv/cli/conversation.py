@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
 import typer
@@ -31,6 +34,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 BAD_INPUT = 2
+FAILED_ON_THE_WAY = 3  # what had been reached is written
 INTERRUPTED = 130
 _SHOWN_LOSSES = 2  # more do not fit beside the bar
 
@@ -73,15 +77,23 @@ def note(text: str, as_json: bool) -> None:
         _stderr().print(text, soft_wrap=True, highlight=False)
 
 
+def duration(seconds: float) -> str:
+    """A time for people: 40 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 class Watch:
     """Follows the states of one computation: what ``on_state`` wants."""
 
-    def __init__(self, show: Callable[[State[Any]], None]) -> None:
-        self._show = show
+    def __init__(self, show: Callable[[State[Any]], None], say: Callable[[str], None]) -> None:
+        self._show, self.say = show, say
         self._done = self._total = 0
+        self.begun = False
 
     def __call__(self, state: State[Any]) -> None:
-        self._done, self._total = state.iteration, state.total
+        self._done, self._total, self.begun = state.iteration, state.total, True
         self._show(state)
 
     def must_be_complete(self) -> None:
@@ -106,7 +118,13 @@ def progress(title: str, as_json: bool) -> Iterator[Watch]:
 
         def show(state: State[Any]) -> None:
             shown = list(state.losses.items())[:_SHOWN_LOSSES]
-            losses = "  ".join(f"{name} {value:.4g}" for name, value in shown)
+            losses = (
+                "  ".join(f"{name} {value:.4g}" for name, value in shown) or bar.tasks[task].fields["losses"]
+            )
+            if (
+                bar.tasks[task].total is None and state.iteration > 1
+            ):  # resumed: earlier steps say nothing of the pace
+                bar.reset(task, total=state.total, completed=state.iteration)
             bar.update(
                 task,
                 completed=state.iteration,
@@ -115,9 +133,37 @@ def progress(title: str, as_json: bool) -> Iterator[Watch]:
                 description=state.stage or title,
             )
 
-        yield Watch(show)
+        yield Watch(show, lambda text: bar.update(task, description=text))
         if bar.tasks[task].total is None:  # a stage that reports no steps
             bar.update(task, completed=1, total=1)
+
+
+@contextmanager
+def stoppable(watch: Watch) -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C, or the request to end that a cluster or a shutdown sends, wait for the step that is being computed.
+
+    A state between two steps is one that a run can go on from; the second Ctrl-C, and one before the first state,
+    ends at once.
+
+    Yields
+    ------
+    callable
+        What ``should_stop`` of `napari_dipmtv.states.run` wants.
+    """
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set() or not watch.begun:
+            signal.default_int_handler(number, frame)
+        asked.set()
+        watch.say("stopping after this step")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Rate(ProgressColumn):

@@ -70,15 +70,24 @@ TiltAxisOption = Annotated[
 ]
 
 
-def settings_from(model: type[S], assignments: Sequence[str] | None) -> S:
+def settings_from(
+    model: type[S], assignments: Sequence[str] | None, base: Mapping[str, Any] | None = None
+) -> S:
     """Build settings from ``NAME=VALUE`` words; ``phantom.size_nm=20`` reaches into a group of settings.
+
+    Parameters
+    ----------
+    model : type of StageSettings
+    assignments : sequence of str, optional
+    base : mapping, optional
+        Values of an earlier run, in the types of JSON, instead of the defaults.
 
     Raises
     ------
     InputError
         For a word without "=", an unknown name or a value out of bounds.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = dict(base or {})
     for word in assignments or ():
         name, value = named(word, "--set", "NAME=VALUE")
         *groups, last = name.split(".")

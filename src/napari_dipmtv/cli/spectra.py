@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +26,13 @@ from napari_dipmtv.data import Region, SpectrumSeries
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.base import StageSettings
 from napari_dipmtv.settings.simulation import SimulationSettings
-from napari_dipmtv.settings.spectra import PrepareSettings, ReferenceSettings, UnmixSettings
+from napari_dipmtv.settings.spectra import (
+    METALS,
+    PrepareSettings,
+    ReferenceSettings,
+    UnmixSettings,
+    reference_settings,
+)
 from napari_dipmtv.states import run
 
 if TYPE_CHECKING:
@@ -62,11 +69,14 @@ def unmix(
             "Fe3O4 by itself.",
         ),
     ] = None,
+    metal: Annotated[
+        str, typer.Option("--metal", help=f"Whose edges the windows suit: {', '.join(METALS)}.")
+    ] = METALS[0],
     angles: AnglesOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Learn Fe-M references from the Fe-L edges and turn every pixel of the low loss into abundances.
+    """Learn low-loss references (Fe-M) from core-loss edges (Fe-L); turn every pixel into abundances.
 
     Writes maps_<name>.tif, variance_<name>.tif, m_references.csv and report.json.
     """
@@ -81,7 +91,10 @@ def unmix(
         "references": ReferenceSettings,
         "unmix": UnmixSettings,
     }
-    settings = settings_of_several(models, set_)
+    windows = reference_settings(metal).model_dump(exclude_unset=True)
+    settings = settings_of_several(
+        models, [*(f"{name}={value}" for name, value in windows.items()), *(set_ or ())]
+    )
     specs = _specs(reference)
     series = pipeline.load(folder, None if angles is None else load_angles(angles))
     source = _source(specs, series)
@@ -154,5 +167,8 @@ def _told(taught: ReferencePair) -> dict[str, Any]:
         "sources": {spectrum.name: spectrum.source for spectrum in taught.l.spectra},
         "taken_off": dict(zip(taught.l.names, taught.l.taken_off, strict=False)),
         "ambiguity": dict(zip(taught.l.names, taught.l.ambiguity, strict=False)),
+        "ranges": [asdict(mixing) for mixing in taught.l.ranges],
+        "assumed": taught.m.notes,
         "condition": taught.m.condition,
+        "condition_of_l_references": taught.l.condition,
     }

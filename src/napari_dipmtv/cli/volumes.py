@@ -1,4 +1,4 @@
-"""Commands from volumes to phases, measures and files: ``segment`` and ``export``."""
+"""Commands from volumes to phases, measures, files and pages: ``segment``, ``export`` and ``report``."""
 
 from __future__ import annotations
 
@@ -14,13 +14,28 @@ from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.inspect import SegmentSettings
 
 if TYPE_CHECKING:
-    from napari_dipmtv.io.volumes import VolumeFormat
     from napari_dipmtv.pipeline import ExportFormat
 
-VOLUME_FORMATS: tuple[VolumeFormat, ...] = ("ome-tiff", "mrc", "hspy")
+# all of ExportFormat but "html", which tells of a run and is made by `report`
+FORMATS: tuple[ExportFormat, ...] = (
+    "ome-tiff",
+    "ome-zarr",
+    "mrc",
+    "hspy",
+    "emd",
+    "stl",
+    "ply",
+    "obj",
+    "png",
+    "svg",
+)
+FormatOption = Annotated[list[str], typer.Option("--format", help=f"Repeatable: {', '.join(FORMATS)}.")]
+OF_LABELS = ("stl", "ply", "obj")
 VolumesArgument = Annotated[
     list[Path],
-    typer.Argument(help="The folder of a volume, or its files volume_*.tif, volume_*.mrc or volume.hspy."),
+    typer.Argument(
+        help="The folder of a volume, or its files: volume_*.tif, .mrc, .emd, volume.hspy or volume.ome.zarr."
+    ),
 ]
 
 
@@ -28,19 +43,30 @@ VolumesArgument = Annotated[
 def segment(
     volumes: VolumesArgument, out: OutOption, set_: SetOption = None, as_json: JsonOption = False
 ) -> None:
-    """Find the phases of a volume, the void included, and measure them: labels.tif and measures.csv."""
+    """Find the phases of a volume, the void included, and measure them: labels, measures, a report."""
     from napari_dipmtv import pipeline
-    from napari_dipmtv.io.reports import provenance
+    from napari_dipmtv.inspect import implausible, knows_oxidation, measure_particles, oxidation_state
+    from napari_dipmtv.io import reports
+    from napari_dipmtv.io.figures import figure_bytes, figures
+    from napari_dipmtv.io.html_report import html_report, save_html
     from napari_dipmtv.io.volumes import load_volume
 
     settings = settings_from(SegmentSettings, set_)
     volume = load_volume(_one_or_many(volumes))
-    story = provenance({"segment": settings}, inputs=volumes)
+    story = reports.provenance({"segment": settings}, inputs=volumes)
     usable_folder(out)
     segmentation = pipeline.segment(volume, settings)
     measures = pipeline.measure(segmentation, volume)
-    report = {**story, "measures": [asdict(measure) for measure in measures]}
+    particles = measure_particles(segmentation, volume)
+    report = {**story, "measures": [asdict(one) for one in measures], "notes": implausible(volume)}
+    if knows_oxidation(volume.channels):
+        report["fe3_share"] = oxidation_state(volume, segmentation).mean_fe3
     written = pipeline.export(out, segmentation=segmentation, measures=measures, provenance=report)
+    if len(particles) > 1:
+        written.append(reports.save_table(reports.particle_rows(particles), out / "particles.csv"))
+    pictures = {name: figure_bytes(one, "png") for name, one in figures(volume, segmentation).items()}
+    page = html_report(report, title="Phases", measures=measures, particles=particles, pictures=pictures)
+    written.append(save_html(page, out / "report.html"))
     finish(report, "\n".join(map(str, written)), as_json)
 
 
@@ -48,20 +74,23 @@ def segment(
 def export(
     volumes: VolumesArgument,
     out: OutOption,
-    format_: Annotated[
-        list[str], typer.Option("--format", help=f"Repeatable: {', '.join(VOLUME_FORMATS)}.")
-    ] = ["mrc"],  # noqa: B006 - typer copies it
+    format_: FormatOption = ["mrc"],  # noqa: B006 - typer copies it
     labels: Annotated[
         Path | None,
-        typer.Option("--labels", help="A labels.tif that segment wrote: also one STL mesh per phase."),
+        typer.Option(
+            "--labels",
+            help="A labels.tif that segment wrote: for meshes (STL without another), figures and OME-Zarr.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Convert a volume to OME-TIFF, MRC (IMOD, Chimera, tomviz) or HyperSpy, and phases to STL meshes."""
+    """Convert a volume and its phases for napari, Fiji, IMOD, Chimera, tomviz, HyperSpy, Blender, papers."""
     from napari_dipmtv import pipeline
     from napari_dipmtv.io.volumes import load_labels, load_volume
 
     formats = _formats(format_)
+    if labels is None and any(name in OF_LABELS for name in formats):
+        raise InputError(expected("--format", "--labels FILE beside meshes", "none", "Run segment first"))
     volume = load_volume(_one_or_many(volumes))
     segmentation = None if labels is None else load_labels(labels)
     if segmentation is not None and segmentation.labels.shape != volume.data.shape[1:]:
@@ -70,18 +99,39 @@ def export(
             expected("--labels", f"voxels of the volume {shapes[1]}", shapes[0], "Segment this volume")
         )
     usable_folder(out)
-    meshes: tuple[ExportFormat, ...] = () if segmentation is None else ("stl",)
-    written = pipeline.export(out, volume=volume, segmentation=segmentation, formats=(*formats, *meshes))
+    if segmentation is not None and not any(name in OF_LABELS for name in formats):
+        formats = [*formats, "stl"]
+    written = pipeline.export(out, volume=volume, segmentation=segmentation, formats=formats)
     finish({"files": written}, "\n".join(map(str, written)), as_json)
 
 
-def _formats(words: list[str]) -> list[VolumeFormat]:
-    unknown = [word for word in words if word not in VOLUME_FORMATS]
+@speaks
+def report(
+    folder: Annotated[Path, typer.Argument(help="A folder that run, reconstruct or segment wrote.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The page; report.html in the folder when left out.")
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option("--title", help="Heading; the folder's name when left out.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write one HTML page with settings, pictures, measures and data of a run; it opens without a network."""
+    from napari_dipmtv.io.html_report import html_of_folder, save_html
+
+    target = folder / "report.html" if out is None else out
+    usable_folder(target.parent)
+    page = html_of_folder(folder, title=title)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    written = save_html(page, target)
+    finish({"files": [written]}, str(written), as_json)
+
+
+def _formats(words: list[str]) -> list[ExportFormat]:
+    unknown = [word for word in words if word not in FORMATS]
     if unknown:
-        raise InputError(
-            expected("--format", ", ".join(VOLUME_FORMATS), ", ".join(unknown), "Choose from these")
-        )
-    return [known for known in VOLUME_FORMATS if known in words]
+        raise InputError(expected("--format", ", ".join(FORMATS), ", ".join(unknown), "Choose from these"))
+    return [known for known in FORMATS if known in words]
 
 
 def _one_or_many(paths: list[Path]) -> Path | list[Path]:

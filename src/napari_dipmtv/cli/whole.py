@@ -17,11 +17,13 @@ from napari_dipmtv.cli.options import JsonOption, SetOption, settings_from, usab
 from napari_dipmtv.errors import DeviceError, InputError, expected
 from napari_dipmtv.settings.align import AlignSettings
 from napari_dipmtv.settings.base import Knob, StageSettings, knobs
+from napari_dipmtv.settings.edx import EdxSettings
 from napari_dipmtv.settings.inspect import SegmentSettings
 from napari_dipmtv.settings.phantom import PhantomSettings
 from napari_dipmtv.settings.simulation import SimulationSettings
 from napari_dipmtv.settings.spectra import PrepareSettings, ReferenceSettings, UnmixSettings
 from napari_dipmtv.settings.tomo import CsTvSettings, DipSettings, SirtSettings
+from napari_dipmtv.settings.trust import TrustSettings
 
 STAGES: dict[str, type[StageSettings]] = {
     "phantom": PhantomSettings,
@@ -29,12 +31,14 @@ STAGES: dict[str, type[StageSettings]] = {
     "prepare": PrepareSettings,
     "references": ReferenceSettings,
     "unmix": UnmixSettings,
+    "edx": EdxSettings,
     "align": AlignSettings,
     "sirt": SirtSettings,
     "cs-tv": CsTvSettings,
     "dip-tv": DipSettings,
     "dipm-tv": DipSettings,
     "segment": SegmentSettings,
+    "trust": TrustSettings,
 }
 
 

@@ -1,21 +1,25 @@
-"""Named phases (and their densities) to volumes, ratio, thicknesses and voids in nm."""
+"""Named phases (and their densities) to volumes, ratio, shapes, thicknesses and voids in nm."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import binary_dilation, label
+from scipy.ndimage import binary_dilation, find_objects
 
-from napari_dipmtv.data import F32, F64, Segmentation, Volume
+from napari_dipmtv.data import F64, Segmentation, Volume
 from napari_dipmtv.errors import GeometryError, expected
-from napari_dipmtv.inspect.segment import VACUUM, VOID, Mask, depth_px, filled, occupancy
-from napari_dipmtv.inspect.surface import surface_of, thickness_px
+from napari_dipmtv.inspect.fractions import partial_volumes_px
+from napari_dipmtv.inspect.layers import thickness_maps
+from napari_dipmtv.inspect.matter import VACUUM, VOID, filled, particles_of
+from napari_dipmtv.inspect.surface import area_px, sphericity
+from napari_dipmtv.inspect.void_measures import Void, voids
 
-BOUNDARY_PX = (
-    0.25  # how well a boundary between voxels is placed; the uncertainty of a volume is its area times this
-)
-INSIDE_PX = 2.0  # bulk densities are read this far from any other phase, where there is such a place
+# How well a boundary is placed, by voxel labels and by densities; the uncertainty of a volume is its area times
+# this. `test_volumes_and_ratio` holds the measures to it.
+BOUNDARY_LABELS_PX = 0.25
+BOUNDARY_DENSITY_PX = 0.1
+PARTICLE_MARGIN_PX = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,53 +33,107 @@ class Measure:
 
 
 def measure(segmentation: Segmentation, volume: Volume | None = None) -> tuple[Measure, ...]:
-    """Measure the phases of a segmentation.
+    """Measure the phases of a segmentation, however it was made: computed, edited by hand, or loaded.
 
     Parameters
     ----------
     segmentation : Segmentation
-        As `segment` gives it.
+        Phases named "... core", "... shell", "... skin" have layers and a ratio; "void" is measured as void.
     volume : Volume, optional
-        The densities it was made from. Then the thicknesses of skin and shell are mass thicknesses, which
-        stay right below one voxel; without it they count voxels along the same normals.
+        The densities. Then volumes count boundary voxels by the share that is filled, and the thicknesses of
+        skin and shell are mass thicknesses: both stay right below one voxel. Without it voxels are counted.
 
     Returns
     -------
     tuple of Measure
-        Volumes (nm³; uncertainty: every boundary displaced by a quarter of a voxel), the ratio of core and
-        skin to shell, thickness and its spread over the surface (nm; quoted as mean with the standard
-        deviation as a measure of its own), and the voids: number, total volume (with densities also by the
-        missing mass, which blur does not change), and of the largest its centre from the middle of the
-        volume, equivalent diameter and the depth of its upper edge below the surface (nm).
+        Volumes and surface areas of the phases and of the whole particle (nm³, nm²; uncertainty: every boundary
+        displaced by a tenth of a voxel, or by a quarter without densities), its sphericity and centre, the
+        ratio of core and skin to shell, thickness and its spread over the surface (nm), and the voids: number,
+        total volume (with densities also by the missing mass, which blur does not change), and of the largest
+        its centre from the middle of the volume, equivalent diameter, sphericity, contrast and the depth of its
+        upper edge below the surface (nm).
 
     Raises
     ------
     GeometryError
-        When volume and segmentation have different shapes.
+        When volume and segmentation have different shapes or voxels.
     """
-    if volume is not None and volume.data.shape[1:] != segmentation.labels.shape:
-        raise GeometryError(
-            expected(
-                "volume", f"shape {segmentation.labels.shape}", volume.data.shape[1:], "Segment this volume"
-            )
-        )
-    volumes = _volumes(segmentation)
-    return (*volumes, *_ratio(volumes), *_layers(segmentation, volume), *_voids(segmentation, volume))
+    _check_grid(segmentation, volume)
+    return _measured(segmentation, volume, np.zeros(3))
 
 
-def _volumes(segmentation: Segmentation) -> tuple[Measure, ...]:
+def measure_particles(
+    segmentation: Segmentation, volume: Volume | None = None, smallest_voxels: int = 50
+) -> tuple[tuple[Measure, ...], ...]:
+    """Measure every separate particle of the field, the largest first.
+
+    Parameters
+    ----------
+    segmentation, volume
+        See `measure`.
+    smallest_voxels : int
+        Smaller pieces are left out.
+
+    Returns
+    -------
+    tuple of tuple of Measure
+        As `measure` gives them; centres are from the middle of the whole volume.
+    """
+    _check_grid(segmentation, volume)
+    particles = particles_of(segmentation.labels > 0)
+    middle = (np.array(particles.shape) - 1) / 2
     found = []
-    for phase in segmentation.phases.values():
-        mask = segmentation.mask(phase)
-        if phase not in (VACUUM, VOID):
-            found.append(_volume(f"{phase} volume", mask, segmentation.voxel_nm))
+    for number, box in enumerate(find_objects(particles), start=1):
+        if int((particles[box] == number).sum()) < smallest_voxels:
+            continue
+        window = tuple(slice(max(0, s.start - PARTICLE_MARGIN_PX), s.stop + PARTICLE_MARGIN_PX) for s in box)
+        here = particles[window] == number
+        alone = Segmentation(
+            np.where(here, segmentation.labels[window], 0), segmentation.phases, segmentation.voxel_nm
+        )
+        near = binary_dilation(here, iterations=PARTICLE_MARGIN_PX)
+        part = None if volume is None else volume.replace(data=volume.data[:, *window] * near)
+        start = np.array([s.start for s in window])
+        offset = start + (np.array(here.shape) - 1) / 2 - middle
+        found.append(_measured(alone, part, offset))
     return tuple(found)
 
 
-def _volume(name: str, mask: Mask, voxel_nm: float) -> Measure:
-    surface = surface_of(mask, blur_px=0.5)
-    area = 0.0 if surface is None else float(surface.areas.sum())
-    return Measure(name, float(mask.sum()) * voxel_nm**3, "nm³", area * BOUNDARY_PX * voxel_nm**3)
+def _check_grid(segmentation: Segmentation, volume: Volume | None) -> None:
+    if volume is None:
+        return
+    same = volume.data.shape[1:] == segmentation.labels.shape
+    if not (same and np.isclose(volume.voxel_nm, segmentation.voxel_nm, rtol=1e-4)):
+        wanted = f"shape {segmentation.labels.shape} of {segmentation.voxel_nm:g} nm"
+        got = f"shape {volume.data.shape[1:]} of {volume.voxel_nm:g} nm"
+        raise GeometryError(expected("volume", wanted, got, "Segment this volume"))
+
+
+def _measured(segmentation: Segmentation, volume: Volume | None, offset_px: F64) -> tuple[Measure, ...]:
+    volumes = _volumes(segmentation, volume)
+    return (
+        *volumes,
+        *_ratio(volumes),
+        *_whole(segmentation, offset_px),
+        *_layers(segmentation, volume),
+        *_voids(segmentation, volume, offset_px),
+    )
+
+
+def _volumes(segmentation: Segmentation, volume: Volume | None) -> tuple[Measure, ...]:
+    voxel = segmentation.voxel_nm
+    partial = {} if volume is None else partial_volumes_px(segmentation, volume)
+    blurry = BOUNDARY_LABELS_PX if volume is None else BOUNDARY_DENSITY_PX
+    found: list[Measure] = []
+    areas: list[Measure] = []
+    for phase in segmentation.phases.values():
+        if phase in (VACUUM, VOID):
+            continue
+        mask = segmentation.mask(phase)
+        area, size = area_px(mask), partial.get(phase, float(mask.sum()))
+        found.append(Measure(f"{phase} volume", size * voxel**3, "nm³", area * blurry * voxel**3))
+        areas.append(Measure(f"{phase} surface area", area * voxel**2, "nm²"))
+    return (*found, *areas)
 
 
 def _ratio(volumes: tuple[Measure, ...]) -> tuple[Measure, ...]:
@@ -96,70 +154,52 @@ def _ratio(volumes: tuple[Measure, ...]) -> tuple[Measure, ...]:
     )
 
 
+def _whole(segmentation: Segmentation, offset_px: F64) -> tuple[Measure, ...]:
+    """The particle with its voids: volume, surface, shape and place."""
+    voxel, matter = segmentation.voxel_nm, filled(segmentation.labels > 0)
+    if not matter.any():
+        return ()
+    area = area_px(matter)
+    size = float(matter.sum())
+    centre = (np.argwhere(matter).mean(axis=0) - (np.array(matter.shape) - 1) / 2 + offset_px) * voxel
+    return (
+        Measure("particle volume", size * voxel**3, "nm³", area * BOUNDARY_LABELS_PX * voxel**3),
+        Measure("particle surface area", area * voxel**2, "nm²"),
+        Measure("particle sphericity", sphericity(size, area), ""),
+        *(Measure(f"particle centre {n}", float(c), "nm") for n, c in zip("zyx", centre, strict=True)),
+    )
+
+
 def _layers(segmentation: Segmentation, volume: Volume | None) -> tuple[Measure, ...]:
     """Thickness of skin and shell."""
-    named = {name.rsplit(" ", 1)[-1]: name for name in segmentation.phases.values()}
-    if "shell" not in named or not segmentation.mask(named["shell"]).any():
-        return ()
-    matter = filled(segmentation.labels > 0)
-    depth = depth_px(matter)[segmentation.mask(named["shell"])]
-    reach = {"skin": float(np.median(depth)), "shell": float(np.percentile(depth, 95)) + INSIDE_PX}
     found = []
-    for role in ("skin", "shell"):
-        layer = _layer(segmentation, volume, role, named)
-        thickness = None if layer is None else thickness_px(layer, matter, reach[role])
-        if thickness is not None:
-            mean, std = (t * segmentation.voxel_nm for t in thickness)
-            found += [
-                Measure(f"{named[role]} thickness", mean, "nm"),
-                Measure(f"{named[role]} thickness spread", std, "nm"),
-            ]
+    for phase, thickness in thickness_maps(segmentation, volume).items():
+        found += [
+            Measure(f"{phase} thickness", thickness.mean * segmentation.voxel_nm, "nm"),
+            Measure(f"{phase} thickness spread", thickness.spread * segmentation.voxel_nm, "nm"),
+        ]
     return tuple(found)
 
 
-def _layer(segmentation: Segmentation, volume: Volume | None, role: str, named: dict[str, str]) -> F32 | None:
-    """Density of a layer over its bulk density, or its mask without a volume; None without a bulk to read."""
-    if volume is None:
-        mask = segmentation.mask(named[role])
-        return mask.astype(np.float32) if mask.any() else None
-    channel = volume.data[volume.channels.index(named[role].rsplit(" ", 1)[0])]
-    bulk = segmentation.mask(named["core" if role == "skin" else role])  # a thin skin has no bulk of its own
-    if not bulk.any():
-        return None
-    inside = depth_px(bulk) > INSIDE_PX
-    value = float(np.median(channel[bulk & inside if (bulk & inside).any() else bulk]))
-    return (channel / value).astype(np.float32) if value > 0 else None
-
-
-def _voids(segmentation: Segmentation, volume: Volume | None) -> tuple[Measure, ...]:
-    voxel = segmentation.voxel_nm
-    mask = segmentation.mask(VOID)
-    parts, count = label(mask)
-    total = _volume("void volume", mask, voxel)
-    found = [Measure("voids", float(count), ""), total]
-    if count == 0:
+def _voids(segmentation: Segmentation, volume: Volume | None, offset_px: F64) -> tuple[Measure, ...]:
+    there = voids(segmentation, volume)
+    blurry = BOUNDARY_LABELS_PX if volume is None else BOUNDARY_DENSITY_PX
+    size, edge = (sum(getattr(v, name) for v in there) for name in ("volume_nm3", "area_nm3"))
+    found = [Measure("voids", float(len(there)), ""), Measure("void volume", size, "nm³", edge * blurry)]
+    if not there:
         return tuple(found)
     if volume is not None:
-        found.append(Measure("void volume by missing mass", _missing_px(mask, volume) * voxel**3, "nm³"))
-    largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
-    centre: F64 = (np.argwhere(largest).mean(axis=0) - (np.array(mask.shape) - 1) / 2) * voxel
-    found += [Measure(f"void centre {n}", float(c), "nm") for n, c in zip("zyx", centre, strict=True)]
-    diameter = float((6 * largest.sum() / np.pi) ** (1 / 3)) * voxel
-    upper = float(depth_px(segmentation.labels > 0)[largest].min() - 1) * voxel  # between the two boundaries
-    found += [
-        Measure("void equivalent diameter", diameter, "nm"),
-        Measure("void depth below surface", upper, "nm"),
-    ]
-    return tuple(found)
+        found.append(Measure("void volume by missing mass", sum(v.missing_nm3 for v in there), "nm³"))
+    return (*found, *_largest(there[0], volume is not None, offset_px * segmentation.voxel_nm))
 
 
-def _missing_px(void: Mask, volume: Volume) -> float:
-    """What is missing in and around the voids compared with their surroundings, in voxels.
-
-    A void that blur has filled partly keeps this number, while its thresholded volume shrinks.
-    """
-    filling = occupancy(np.clip(volume.data, 0, None))
-    around = binary_dilation(void, iterations=3)
-    beside = filling[binary_dilation(around, iterations=2) & ~around]
-    bulk = float(np.median(beside)) if beside.size else 0.0
-    return float((1 - filling[around] / bulk).sum()) if bulk > 0 else float("nan")
+def _largest(void: Void, with_densities: bool, offset_nm: F64) -> tuple[Measure, ...]:
+    """Place, size and emptiness of the largest void."""
+    centre = np.array(void.centre_nm) + offset_nm
+    return (
+        *(Measure(f"void centre {n}", float(c), "nm") for n, c in zip("zyx", centre, strict=True)),
+        Measure("void equivalent diameter", void.diameter_nm, "nm"),
+        Measure("void depth below surface", void.depth_nm, "nm"),
+        Measure("void sphericity", void.sphericity, ""),
+        *((Measure("void contrast", void.contrast, ""),) if with_densities else ()),
+    )

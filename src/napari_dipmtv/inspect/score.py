@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_dipmtv.data import F32, Segmentation, Volume
 from napari_dipmtv.errors import GeometryError, InputError, expected
-from napari_dipmtv.inspect.segment import VOID
+from napari_dipmtv.inspect.matter import VOID
 
 
 @dataclass(frozen=True, slots=True)

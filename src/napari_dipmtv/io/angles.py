@@ -13,7 +13,7 @@ from napari_dipmtv.data import check_tilts
 from napari_dipmtv.errors import GeometryError, ReadError, expected
 from napari_dipmtv.io.guard import reading
 
-ANGLE_SUFFIXES = (".txt", ".rawtlt", ".tlt", ".csv", ".tsv", ".json", ".dat")
+ANGLE_SUFFIXES = (".txt", ".rawtlt", ".tlt", ".csv", ".tsv", ".json", ".dat", ".mdoc")
 _LARGEST_TABLE = 1_000_000  # bytes; ten thousand tilts fit easily
 _NUMBER = r"[+-]?\d+(?:\.\d+)?"
 _NAME_PATTERNS = tuple(
@@ -35,7 +35,8 @@ def load_angles(path: Path, count: int | None = None) -> tuple[float, ...]:
     path : Path
         ``.txt``, ``.rawtlt``, ``.tlt`` or ``.dat``: one number per line, ``#``, ``;`` and ``%`` begin
         comments. ``.csv``, ``.tsv``: the column whose head contains "angle" or "tilt", or the only one.
-        ``.json``: a list of numbers, or an object with exactly one such list.
+        ``.json``: a list of numbers, or an object with exactly one such list. ``.mdoc`` (SerialEM): the
+        ``TiltAngle`` of each section.
     count : int, optional
         How many there must be.
 
@@ -48,22 +49,44 @@ def load_angles(path: Path, count: int | None = None) -> tuple[float, ...]:
     """
     path = Path(path)
     with reading(path):
-        if path.suffix.lower() not in ANGLE_SUFFIXES:
-            raise ReadError(
-                expected(
-                    f"file {path}",
-                    f"one of {', '.join(ANGLE_SUFFIXES)}",
-                    path.suffix or "no ending",
-                    "Save as .txt",
-                )
-            )
-        if path.stat().st_size > _LARGEST_TABLE:
-            raise ReadError(
-                expected(f"file {path}", "a short table of angles", "over 1 MB", "Choose the angle file")
-            )
-        text = path.read_text(encoding="utf-8-sig")
-        angles = _parse(path, text)
+        angles = _parse(path, _text(path))
     return check_angles(angles, count, f"tilt angles in {path}")
+
+
+def angles_by_file(path: Path) -> dict[str, float] | None:
+    """Tilts in degrees by file name, where the angle file names them; None for a bare list of angles.
+
+    Names stand in the column "file" of a ``.csv`` or ``.tsv`` table, or behind ``SubFramePath`` in an ``.mdoc``.
+
+    Raises
+    ------
+    ReadError
+        For a missing, unreadable or unknown file.
+    GeometryError
+        For a file named twice.
+    """
+    path = Path(path)
+    with reading(path):
+        text, suffix = _text(path), path.suffix.lower()
+        names: list[str] = []
+        if suffix == ".mdoc":
+            names = re.findall(r"^\s*SubFramePath\s*=\s*(.+?)\s*$", text, re.MULTILINE)
+        elif suffix in {".csv", ".tsv"}:
+            rows = _table_rows(text, "\t" if suffix == ".tsv" else None)
+            head = [name.lower() for name in rows[0]] if rows else []
+            column = next((i for i, name in enumerate(head) if name in {"file", "name", "filename"}), None)
+            names = [] if column is None else [row[column] for row in rows[1:]]
+        if not names:
+            return None
+        angles = _parse(path, text)
+    names = [re.split(r"[\\/]", name)[-1] for name in names]
+    if len(set(names)) < len(names) or len(names) != len(angles):
+        raise GeometryError(
+            expected(
+                f"tilt angles in {path}", "one angle for each file", "another number", "Correct the table"
+            )
+        )
+    return dict(zip(names, angles, strict=True))
 
 
 def check_angles(angles: Sequence[float], count: int | None, what: str) -> tuple[float, ...]:
@@ -120,8 +143,28 @@ def _counts_up(paths: Sequence[Path]) -> bool:
     return len(stems) > 2 and first >= 0 and stems == [str(first + i) for i in range(len(stems))]
 
 
+def _text(path: Path) -> str:
+    if path.suffix.lower() not in ANGLE_SUFFIXES:
+        raise ReadError(
+            expected(
+                f"file {path}",
+                f"one of {', '.join(ANGLE_SUFFIXES)}",
+                path.suffix or "no ending",
+                "Save as .txt",
+            )
+        )
+    if path.stat().st_size > _LARGEST_TABLE:
+        raise ReadError(
+            expected(f"file {path}", "a short table of angles", "over 1 MB", "Choose the angle file")
+        )
+    return path.read_text(encoding="utf-8-sig")
+
+
 def _parse(path: Path, text: str) -> list[float]:
     suffix = path.suffix.lower()
+    if suffix == ".mdoc":
+        found = re.findall(r"^\s*TiltAngle\s*=\s*(.+?)\s*$", text, re.MULTILINE)
+        return [_number(path, angle) for angle in found]
     if suffix == ".json":
         return _from_json(path, json.loads(text))
     if suffix in {".csv", ".tsv"}:
@@ -144,11 +187,9 @@ def _from_json(path: Path, content: object) -> list[float]:
 
 
 def _from_table(path: Path, text: str, delimiter: str | None) -> list[float]:
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if not lines:
+    rows = _table_rows(text, delimiter)
+    if not rows:
         return []
-    delimiter = delimiter or next((mark for mark in ";\t," if mark in lines[0]), ",")
-    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
     head = rows[0]
     if len(head) == 1 and _is_number(head[0]):
         return [_number(path, row[0]) for row in rows]
@@ -165,6 +206,14 @@ def _from_table(path: Path, text: str, delimiter: str | None) -> list[float]:
             )
         )
     return [_number(path, row[columns[0]] if columns[0] < len(row) else "") for row in rows[1:]]
+
+
+def _table_rows(text: str, delimiter: str | None) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if not lines:
+        return []
+    delimiter = delimiter or next((mark for mark in ";\t," if mark in lines[0]), ",")
+    return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
 
 
 def _number(path: Path, text: str) -> float:

@@ -1,4 +1,4 @@
-"""A result to a file under its final name, whole or not at all."""
+"""A result to a file, or a folder, under its final name, whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import os
 import re
 import secrets
 import shutil
+import time
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from napari_dipmtv.errors import DipmtvError, WriteError, expected
@@ -15,6 +17,8 @@ from napari_dipmtv.errors import DipmtvError, WriteError, expected
 _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))}
 _LONGEST_NAME = 100
 _SPARE_SPACE = 1.2
+_LEFTOVER = re.compile(r"^\..+\.(partial|aside)-(\d+)-[0-9a-f]{8}(\.[^.]+)*$")
+_IDLE_SECONDS = 600.0  # a process of another computer may write into the same shared folder
 
 
 def atomic_write(
@@ -49,14 +53,124 @@ def atomic_write(
     """
     path = Path(path)
     _check_target(path, size_bytes)
-    partial = path.with_name(f".{path.stem[:40]}.partial-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
+    if path.is_dir():
+        raise WriteError(expected(f"file {path}", "a file", "a folder", "Choose another name"))
+    partial = _beside(path, "partial")
+    with _failing_whole(path):
+        try:
+            write(partial)
+            _flush(partial)
+            if verify is not None:
+                verify(partial)
+            os.replace(partial, path)
+            _flush(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+    return path
+
+
+def atomic_folder(
+    path: Path,
+    write: Callable[[Path], None],
+    *,
+    verify: Callable[[Path], None] | None = None,
+    size_bytes: int = 0,
+) -> Path:
+    """Write a result that is a folder (OME-Zarr), like `atomic_write`.
+
+    No system replaces a folder that is not empty in one step: the old one is renamed aside, the new one takes its
+    name, the old one is removed. A kill exactly between the two renames leaves the old one aside, complete, and
+    the next `sweep` of the place puts it back.
+
+    Raises
+    ------
+    WriteError
+        The new folder is removed and an old one of that name is as it was.
+    """
+    path = Path(path)
+    sweep(path.parent)
+    _check_target(path, size_bytes)
+    if path.is_file():
+        raise WriteError(expected(f"folder {path}", "a folder", "a file", "Choose another name"))
+    partial, aside = _beside(path, "partial"), _beside(path, "aside")
+    with _failing_whole(path):
+        try:
+            write(partial)
+            for entry in sorted(partial.rglob("*"), reverse=True):
+                _flush(entry)
+            if verify is not None:
+                verify(partial)
+            if path.exists():
+                path.rename(aside)
+            partial.rename(path)
+            _flush(path.parent)
+        finally:
+            if aside.exists() and not path.exists():
+                aside.rename(path)
+            for rest in (partial, aside):
+                shutil.rmtree(rest, ignore_errors=True)
+    return path
+
+
+def sweep(folder: Path) -> list[Path]:
+    """Remove what killed processes left behind in a folder, and put back an old result that one had set aside.
+
+    Only names that `atomic_write` and `atomic_folder` give, of processes that do not run here any more; what is to
+    be removed must also have lain untouched for ten minutes.
+
+    Returns
+    -------
+    list of Path
+        What was removed or put back.
+    """
+    swept = []
+    for entry in sorted(Path(folder).iterdir()) if Path(folder).is_dir() else ():
+        match = _LEFTOVER.match(entry.name)
+        if match is None or entry.is_symlink() or _runs(int(match[2])):
+            continue
+        home = entry.with_name(_home_of(entry))
+        if match[1] == "aside" and not home.exists():
+            entry.rename(home)
+        elif time.time() - entry.stat().st_mtime < _IDLE_SECONDS:
+            continue
+        elif entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+        swept.append(entry)
+    return swept
+
+
+def _beside(path: Path, kind: str) -> Path:
+    """A hidden name in the same folder; an aside one keeps the whole name, so that it can be put back."""
+    stem = path.name.split(".")[0] if kind == "aside" else path.stem[:40]
+    suffix = path.name.removeprefix(stem) if kind == "aside" else path.suffix
+    return path.with_name(f".{stem}.{kind}-{os.getpid()}-{secrets.token_hex(4)}{suffix}")
+
+
+def _home_of(aside: Path) -> str:
+    stem, _, rest = aside.name[1:].partition(".aside-")
+    return stem + "".join(rest.partition(".")[1:])
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this number is alive here; Windows is not asked, there signal 0 would end it."""
+    if os.name == "nt":
+        return False
     try:
-        write(partial)
-        _flush(partial)
-        if verify is not None:
-            verify(partial)
-        os.replace(partial, path)
-        _flush(path.parent)
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
+
+
+@contextmanager
+def _failing_whole(path: Path) -> Iterator[None]:
+    """Every failure inside as a `WriteError` that says what became of the old result."""
+    try:
+        yield
     except DipmtvError as error:
         raise WriteError(f"file {path} was not written, an older one is unchanged. {error}") from error
     except Exception as error:
@@ -68,9 +182,6 @@ def atomic_write(
                 "Free some space, close the program that holds the file, or save elsewhere",
             )
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
@@ -79,7 +190,7 @@ def write_bytes(path: Path, content: bytes) -> Path:
 
 
 def output_folder(folder: Path) -> Path:
-    """Make a folder for results; raises `WriteError` where that is impossible."""
+    """Make a folder for results and sweep it; raises `WriteError` where that is impossible."""
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,6 +198,7 @@ def output_folder(folder: Path) -> Path:
         raise WriteError(
             expected(f"folder {folder}", "a folder that can be made", error, "Choose another folder")
         ) from error
+    sweep(folder)
     return folder
 
 
@@ -122,7 +234,7 @@ def _check_target(path: Path, size_bytes: int) -> None:
         raise WriteError(
             expected(what, "a plain file or none", "a symbolic link", "Remove the link or save elsewhere")
         )
-    if path.is_dir() or not path.parent.is_dir():
+    if not path.parent.is_dir():
         raise WriteError(
             expected(what, "a file in an existing folder", "none", "Make the folder or choose another name")
         )

@@ -78,20 +78,45 @@ def check_size(path: Path, shape: Sequence[int], itemsize: int, max_bytes: int |
     ReadError
         When the claim is larger than the limit.
     """
-    claim = math.prod(int(n) for n in shape) * int(itemsize)
+    claim = check_claim(path, shape, itemsize, max_bytes)
     limit = int(_MEMORY_SHARE * available_bytes()) if max_bytes is None else max_bytes
-    if max_bytes is None and claim > GIB and path.is_file():
-        limit = min(limit, max(GIB, _SUSPICIOUS_RATIO * path.stat().st_size))
-    if claim > limit or any(int(n) < 0 for n in shape):
-        raise ReadError(
-            expected(
-                f"file {path}",
-                f"at most {limit / GIB:.3g} GiB",
-                f"a header that claims {claim / GIB:.3g} GiB, shape {tuple(int(n) for n in shape)}",
-                "Crop or bin the data first, or give max_bytes if the file is to be trusted",
-            )
-        )
+    if claim > limit:
+        raise ReadError(_too_large(path, shape, claim, limit))
     return claim
+
+
+def check_claim(path: Path, shape: Sequence[int], itemsize: int, max_bytes: int | None = None) -> int:
+    """Refuse a claim that the file cannot hold, without asking whether it fits into the memory.
+
+    For what is opened lazily. Above 1 GiB a file may claim 200 times its own size, unless ``max_bytes`` says that
+    it is trusted.
+
+    Returns
+    -------
+    int
+        The claimed number of bytes.
+
+    Raises
+    ------
+    ReadError
+        When the claim is not to be believed.
+    """
+    claim = math.prod(int(n) for n in shape) * int(itemsize)
+    limit = claim
+    if max_bytes is None and path.is_file():
+        limit = max(GIB, _SUSPICIOUS_RATIO * path.stat().st_size)
+    if claim > limit or any(int(n) < 0 for n in shape):
+        raise ReadError(_too_large(path, shape, claim, limit))
+    return claim
+
+
+def _too_large(path: Path, shape: Sequence[int], claim: int, limit: int) -> str:
+    return expected(
+        f"file {path}",
+        f"at most {limit / GIB:.3g} GiB",
+        f"a header that claims {claim / GIB:.3g} GiB, shape {tuple(int(n) for n in shape)}",
+        "Crop or bin the data first, or give max_bytes if the file is to be trusted",
+    )
 
 
 def available_bytes() -> int:

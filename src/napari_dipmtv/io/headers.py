@@ -13,15 +13,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from napari_dipmtv.data import F32, EnergyAxis
+from napari_dipmtv.data import F32, F64, EnergyAxis
 from napari_dipmtv.errors import ReadError, expected
 from napari_dipmtv.io.angles import tilt_from_name
-from napari_dipmtv.io.guard import check_size, plain, reading
-from napari_dipmtv.io.hspy import hspy_signals
+from napari_dipmtv.io.axes import energy_axis, is_energy, pixel_nm
+from napari_dipmtv.io.guard import check_claim, check_size, plain, reading
+from napari_dipmtv.io.hspy import check_header, hspy_signals
+from napari_dipmtv.io.part import WHOLE, Part
 from napari_dipmtv.io.stacks import check_npz
-from napari_dipmtv.io.units import ev_per, length_nm
+from napari_dipmtv.io.uneven import rebin_uniform
 
 Kind = Literal["low-loss", "core-loss", "EELS", "EDS"]
 
@@ -42,6 +42,9 @@ _PLUGINS = {
 SPECTRUM_SUFFIXES = tuple(_PLUGINS)
 # Decoders in C without bounds checks: a half-copied file would take the whole program down with it.
 _CRASHING = {".bcf"}
+_HDF5 = {".emd", ".nxs"}
+# PantaRhei writes its metadata twice; the pickled ones are not read where there are those in JSON.
+_PRZ_TWICE = {"meta_data": "meta_data_json", "data_model": "meta_data_json"}
 _TRIAL = """
 import sys, numpy
 from rsciio.bruker import file_reader
@@ -50,7 +53,7 @@ for signal in file_reader(sys.argv[1], lazy=True):
 """
 _TRIAL_SECONDS = 300
 _CORE_LOSS_FROM_EV = 100.0
-_SAME_TILT_DEG = 1.0
+SAME_TILT_DEG = 1.0
 _TILT = "Acquisition_instrument.TEM.Stage.tilt_alpha"
 _BEAM = "Acquisition_instrument.TEM.beam_energy"
 
@@ -74,6 +77,8 @@ class SpectrumImageHeader:
         Tilt from the metadata and from the file name.
     beam_kev : float or None
     title : str
+    index : int
+        Which of the spectrum images of the file.
     """
 
     path: Path
@@ -85,6 +90,7 @@ class SpectrumImageHeader:
     name_tilt_deg: float | None
     beam_kev: float | None
     title: str
+    index: int = 0
 
     @property
     def tilt_deg(self) -> float | None:
@@ -96,7 +102,7 @@ class SpectrumImageHeader:
         stage, name = self.stage_tilt_deg, self.name_tilt_deg
         if not stage or name is None:
             return stage if name is None else name
-        return stage if abs(stage - name) <= _SAME_TILT_DEG else None
+        return stage if abs(stage - name) <= SAME_TILT_DEG else None
 
     @property
     def conflict(self) -> bool:
@@ -113,24 +119,30 @@ class SpectrumEntry:
     order: tuple[int, int, int]  # axes of the file that are y, x, e
     descending: bool
     metadata: Mapping[str, Any]
+    edges_ev: F64 | None = None  # of the channels, where they are uneven
 
-    def counts(self) -> F32:
-        """Read the counts as float32 (y, x, e), energies ascending."""
-        if self.header.path.suffix.lower() in _CRASHING:
-            _try_in_child(self.header.path)
-        counts = np.asarray(self.source).transpose(self.order)
-        if self.descending:
-            counts = counts[..., ::-1]
-        return np.ascontiguousarray(counts, dtype=np.float32)
+    def counts(self, part: Part = WHOLE, max_bytes: int | None = None) -> F32:
+        """Read the counts as float32 (y, x, e), energies ascending; `ReadError` where memory does not do."""
+        header = self.header
+        check_size(header.path, part.shape(header.shape, header.energy), 4, max_bytes)
+        if header.path.suffix.lower() in _CRASHING:
+            _try_in_child(header.path)
+        if self.edges_ev is None:
+            return part.read(self.source, self.order, header.energy, self.descending)
+        check_size(header.path, header.shape, 8, max_bytes)
+        counts = WHOLE.read(self.source, self.order, header.energy, self.descending)
+        return part.read(rebin_uniform(counts, self.edges_ev), (0, 1, 2), header.energy, False)
 
 
 def probe(path: Path, max_bytes: int | None = None) -> tuple[SpectrumImageHeader, ...]:
     """Read only the headers of the spectrum images in a file; empty where it holds other things.
 
+    A file larger than the memory is no obstacle here.
+
     Raises
     ------
     ReadError
-        For a file that is missing, damaged, of an unknown kind or that claims more than the memory.
+        For a file that is missing, damaged, of an unknown kind or that claims more than it can hold.
     """
     with spectrum_entries(Path(path), max_bytes) as entries:
         return tuple(entry.header for entry in entries)
@@ -138,16 +150,20 @@ def probe(path: Path, max_bytes: int | None = None) -> tuple[SpectrumImageHeader
 
 @contextmanager
 def spectrum_entries(path: Path, max_bytes: int | None = None) -> Iterator[list[SpectrumEntry]]:
-    """Open a file and find its spectrum images; sizes are checked before any memory is asked for."""
-    with _signals(path, max_bytes) as signals:
-        entries = [entry for signal in signals if (entry := _entry(path, signal)) is not None]
-        for entry in entries:
-            check_size(path, entry.header.shape, np.dtype(np.float32).itemsize, max_bytes)
+    """Open a file and find its spectrum images; claims are checked before any memory is asked for."""
+    with opened_signals(path, max_bytes) as signals:
+        entries: list[SpectrumEntry] = []
+        for signal in signals:
+            entry = _entry(path, signal, len(entries))
+            if entry is not None:
+                check_claim(path, entry.header.shape, entry.source.dtype.itemsize, max_bytes)
+                entries.append(entry)
         yield entries
 
 
 @contextmanager
-def _signals(path: Path, max_bytes: int | None) -> Iterator[list[dict[str, Any]]]:
+def opened_signals(path: Path, max_bytes: int | None = None) -> Iterator[list[dict[str, Any]]]:
+    """Open a file as RosettaSciIO's dictionaries of its images, spectra and spectrum images, lazily."""
     suffix = path.suffix.lower()
     with reading(path):
         if suffix not in _PLUGINS:
@@ -160,12 +176,15 @@ def _signals(path: Path, max_bytes: int | None) -> Iterator[list[dict[str, Any]]
                 )
             )
         if suffix == ".hspy":
-            with hspy_signals(path, max_bytes) as signals:
+            with hspy_signals(path, max_bytes, whole=False, uneven=True) as signals:
                 yield signals
             return
+        if suffix in _HDF5:
+            check_header(path, max_bytes, whole=False)
         if suffix == ".prz":
-            check_npz(path, max_bytes)  # older releases of RosettaSciIO would unpickle what is in there
-        yield list(import_module(f"rsciio.{_PLUGINS[suffix]}").file_reader(str(path), lazy=True))
+            check_npz(path, max_bytes, unread=_PRZ_TWICE)
+        lazy = suffix != ".prz"  # RosettaSciIO maps the bytes of the archive, also of a compressed one
+        yield list(import_module(f"rsciio.{_PLUGINS[suffix]}").file_reader(str(path), lazy=lazy))
 
 
 def _try_in_child(path: Path) -> None:
@@ -185,15 +204,15 @@ def _try_in_child(path: Path) -> None:
         )
 
 
-def _entry(path: Path, signal: Mapping[str, Any]) -> SpectrumEntry | None:
+def _entry(path: Path, signal: Mapping[str, Any], index: int) -> SpectrumEntry | None:
     axes, data = list(signal["axes"]), signal["data"]
-    spectral = [i for i, axis in enumerate(axes) if _is_energy(axis)]
+    spectral = [i for i, axis in enumerate(axes) if is_energy(axis)]
     if len(axes) != 3 or len(data.shape) != 3 or len(spectral) != 1:
         return None
     e = spectral[0]
     y, x = (i for i in range(3) if i != e)
     shape = (int(data.shape[y]), int(data.shape[x]), int(data.shape[e]))
-    energy, descending = _energy_axis(path, axes[e], shape[2])
+    energy, descending, edges_ev = energy_axis(path, axes[e], shape[2])
     metadata = plain(signal.get("metadata", {}))
     signal_type = str(metadata.get("Signal", {}).get("signal_type", ""))
     title = str(metadata.get("General", {}).get("title", ""))
@@ -203,35 +222,17 @@ def _entry(path: Path, signal: Mapping[str, Any]) -> SpectrumEntry | None:
         kind="EDS" if is_eds else _loss_kind(energy, f"{path.stem} {title}"),
         shape=shape,
         energy=energy,
-        pixel_nm=_pixel_nm(path, axes[y], axes[x]),
+        pixel_nm=pixel_nm(path, axes[y], axes[x]),
         stage_tilt_deg=_mapped_number(signal, _TILT),
         name_tilt_deg=tilt_from_name(path.name),
         beam_kev=_mapped_number(signal, _BEAM),
         title=title,
+        index=index,
     )
     kept = {**metadata.get("dipmtv", {}), "source": path.name, "signal_type": signal_type}
-    return SpectrumEntry(header, data, (y, x, e), descending, kept)
-
-
-def _is_energy(axis: Mapping[str, Any]) -> bool:
-    return ev_per(axis.get("units")) is not None or "energy" in str(axis.get("name", "")).lower()
-
-
-def _energy_axis(path: Path, axis: Mapping[str, Any], size: int) -> tuple[EnergyAxis, bool]:
-    factor = ev_per(axis.get("units"))
-    if factor is None:
-        raise ReadError(
-            expected(
-                f"file {path}, energy axis",
-                "a unit (eV, keV)",
-                repr(axis.get("units")),
-                "Calibrate the axis and save again",
-            )
-        )
-    start, step = float(axis["offset"]) * factor, float(axis["scale"]) * factor
-    if step < 0:
-        return EnergyAxis(start + step * (size - 1), -step, size), True
-    return EnergyAxis(start, step, size), False
+    if elements := metadata.get("Sample", {}).get("elements"):
+        kept["elements"] = elements
+    return SpectrumEntry(header, data, (y, x, e), descending, kept, edges_ev)
 
 
 def _loss_kind(energy: EnergyAxis, names: str) -> Kind:
@@ -244,17 +245,6 @@ def _loss_kind(energy: EnergyAxis, names: str) -> Kind:
     if re.search(r"(?:core|high)[\s_-]?loss|(?:^|[\s_-])[CH]L(?:$|[\s_-])", names, re.IGNORECASE):
         return "core-loss"
     return "EELS"
-
-
-def _pixel_nm(path: Path, y_axis: Mapping[str, Any], x_axis: Mapping[str, Any]) -> float | None:
-    y_nm, x_nm = (length_nm(axis.get("scale"), axis.get("units")) for axis in (y_axis, x_axis))
-    if y_nm is not None and x_nm is not None and not math.isclose(y_nm, x_nm, rel_tol=0.01):
-        raise ReadError(
-            expected(
-                f"file {path}", "square pixels", f"{y_nm:g} x {x_nm:g} nm (y, x)", "Rebin one axis to match"
-            )
-        )
-    return x_nm if y_nm is not None else None
 
 
 def _mapped_number(signal: Mapping[str, Any], name: str) -> float | None:

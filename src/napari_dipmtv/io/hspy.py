@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dipmtv.errors import ReadError, expected
-from napari_dipmtv.io.guard import check_size, plain, reading
+from napari_dipmtv.io.guard import check_claim, check_size, plain, reading
 
 _FORMAT_VERSION = "3.3"
 _CHUNK_BYTES = 1_000_000
@@ -78,8 +78,12 @@ def hspy_bytes(data: NDArray[Any], axes: Sequence[Axis], title: str, metadata: M
 
 
 @contextmanager
-def hspy_signals(path: Path, max_bytes: int | None = None) -> Iterator[list[dict[str, Any]]]:
+def hspy_signals(
+    path: Path, max_bytes: int | None = None, *, whole: bool = True, uneven: bool = False
+) -> Iterator[list[dict[str, Any]]]:
     """Open an ``.hspy`` file lazily as RosettaSciIO's dictionaries; the file is closed behind the block.
+
+    ``whole``: all of it will be read, so that it must fit into the memory. ``uneven``: axes may be lists of values.
 
     Raises
     ------
@@ -88,14 +92,14 @@ def hspy_signals(path: Path, max_bytes: int | None = None) -> Iterator[list[dict
         would be evaluated by HyperSpy) and for links to other files.
     """
     with reading(path):
-        check_header(path, max_bytes)
+        check_header(path, max_bytes, whole=whole)
         from rsciio.hspy import file_reader
         from rsciio.utils.file import get_file_handle
 
         signals = [signal for signal in file_reader(str(path), lazy=True) if "data" in signal]
         try:
             for signal in signals:
-                _check_axes(path, signal["axes"])
+                _check_axes(path, signal["axes"], uneven)
             yield signals
         finally:
             for signal in signals:
@@ -104,8 +108,11 @@ def hspy_signals(path: Path, max_bytes: int | None = None) -> Iterator[list[dict
                     handle.close()
 
 
-def check_header(path: Path, max_bytes: int | None = None) -> None:
-    """Add up what all arrays of an HDF5 file claim; refuse too much, and links that lead out of the file."""
+def check_header(path: Path, max_bytes: int | None = None, *, whole: bool = True) -> None:
+    """Add up what all arrays of an HDF5 file claim; refuse too much, and links that lead out of the file.
+
+    ``whole``: the arrays must also fit into the memory.
+    """
     claim = 0
 
     def is_outside(name: str, node: Any) -> str | None:
@@ -128,10 +135,10 @@ def check_header(path: Path, max_bytes: int | None = None) -> None:
                 "Export it again",
             )
         )
-    check_size(path, (claim,), 1, max_bytes)
+    (check_size if whole else check_claim)(path, (claim,), 1, max_bytes)
 
 
-def _check_axes(path: Path, axes: Sequence[Mapping[str, Any]]) -> None:
+def _check_axes(path: Path, axes: Sequence[Mapping[str, Any]], uneven: bool) -> None:
     for axis in axes:
         name = axis.get("name", "?")
         if "expression" in axis or axis.get("_type") == "FunctionalDataAxis":
@@ -143,6 +150,8 @@ def _check_axes(path: Path, axes: Sequence[Mapping[str, Any]]) -> None:
                     "In HyperSpy, convert the axis to a uniform one and save again",
                 )
             )
+        if uneven and isinstance(axis.get("axis"), np.ndarray) and axis["axis"].dtype.kind in "fiu":
+            continue
         if not all(isinstance(axis.get(key), int | float | np.number) for key in ("scale", "offset", "size")):
             raise ReadError(
                 expected(

@@ -1,21 +1,37 @@
-"""Phases of a segmentation to closed surfaces in binary STL, in nm from the centre of the volume."""
+"""Phases of a segmentation to closed surfaces in STL, PLY or OBJ, in nm from the centre of the volume."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_dipmtv import __version__
 from napari_dipmtv.data import F64, Segmentation
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.io.atomic import output_folder, safe_names, write_bytes
 
+MeshFormat = Literal["stl", "ply", "obj"]
+MESH_FORMATS: tuple[MeshFormat, ...] = get_args(MeshFormat)
+_WORDS = f"napari-dipmtv {__version__}, nm from the volume centre"
 _FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attributes", "<u2")])
 
 
-def save_meshes(segmentation: Segmentation, folder: Path) -> list[Path]:
-    """Write ``mesh_<phase>.stl`` for each phase that occurs (label 0 is vacuum and has none).
+def save_meshes(
+    segmentation: Segmentation, folder: Path, formats: Sequence[MeshFormat] = ("stl",)
+) -> list[Path]:
+    """Write ``mesh_<phase>.<format>`` for each phase that occurs (label 0 is vacuum and has none).
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+    folder : Path
+        Made where it is missing.
+    formats : sequence of {"stl", "ply", "obj"}
+        Binary STL, binary PLY, text OBJ; none of them knows a unit, so each says "nm" in its comment.
 
     Raises
     ------
@@ -26,10 +42,11 @@ def save_meshes(segmentation: Segmentation, folder: Path) -> list[Path]:
     phases = [
         name for value, name in segmentation.phases.items() if value and (segmentation.labels == value).any()
     ]
-    return [
-        write_bytes(folder / f"mesh_{name}.stl", stl_bytes(*surface(segmentation, phase)))
-        for phase, name in zip(phases, safe_names(phases), strict=True)
-    ]
+    written = []
+    for phase, name in zip(phases, safe_names(phases), strict=True):
+        mesh = surface(segmentation, phase)
+        written += [write_bytes(folder / f"mesh_{name}.{kind}", _CONTENT[kind](*mesh)) for kind in formats]
+    return written
 
 
 def surface(segmentation: Segmentation, phase: str) -> tuple[F64, NDArray[np.intp]]:
@@ -73,5 +90,32 @@ def stl_bytes(corners: F64, triangles: NDArray[np.intp]) -> bytes:
     normals = np.cross(b - a, c - a)
     lengths = np.linalg.norm(normals, axis=1, keepdims=True)
     facets["normal"] = np.divide(normals, lengths, out=np.zeros_like(normals), where=lengths > 0)
-    head = b"napari-dipmtv mesh, nm from the volume centre".ljust(80)
+    head = _WORDS.encode()[:80].ljust(80)
     return b"".join((head, len(triangles).to_bytes(4, "little"), facets.tobytes()))
+
+
+def ply_bytes(corners: F64, triangles: NDArray[np.intp]) -> bytes:
+    """Binary little-endian PLY with shared corners."""
+    head = (
+        f"ply\nformat binary_little_endian 1.0\ncomment {_WORDS}\nelement vertex {len(corners)}\n"
+        "property float x\nproperty float y\nproperty float z\n"
+        f"element face {len(triangles)}\nproperty list uchar int vertex_indices\nend_header\n"
+    )
+    faces = np.zeros(len(triangles), np.dtype([("n", "u1"), ("corners", "<i4", 3)]))
+    faces["n"], faces["corners"] = 3, triangles
+    return b"".join((head.encode(), corners.astype("<f4").tobytes(), faces.tobytes()))
+
+
+def obj_bytes(corners: F64, triangles: NDArray[np.intp]) -> bytes:
+    """Text OBJ; its corners are counted from 1."""
+    lines = [f"# {_WORDS}"]
+    lines += [f"v {x:.6g} {y:.6g} {z:.6g}" for x, y, z in corners]
+    lines += [f"f {a} {b} {c}" for a, b, c in triangles + 1]
+    return ("\n".join(lines) + "\n").encode()
+
+
+_CONTENT: dict[MeshFormat, Callable[[F64, NDArray[np.intp]], bytes]] = {
+    "stl": stl_bytes,
+    "ply": ply_bytes,
+    "obj": obj_bytes,
+}

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_dipmtv import __version__
 from napari_dipmtv.errors import ReadError, WriteError, expected
 from napari_dipmtv.io.atomic import atomic_write
 from napari_dipmtv.io.guard import plain, reading
@@ -44,13 +45,15 @@ def write_ome(
     """
     import tifffile
 
-    note = {**plain(facts), "name": name, "pixel_nm": pixel_nm, "axes": axes}
+    software = f"napari-dipmtv {__version__}"
+    note = {**plain(facts), "software": software, "name": name, "pixel_nm": pixel_nm, "axes": axes}
     note["sha256"] = digest(data, note)
     spatial = axes.replace("T", "")
     metadata = {
         "axes": axes,
         "Name": name,
         "Channel": {"Name": [name]},
+        "Creator": software,
         "Description": json.dumps(note),
         **{f"PhysicalSize{axis}": pixel_nm for axis in spatial},
         **{f"PhysicalSize{axis}Unit": "nm" for axis in spatial},

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -28,6 +28,9 @@ _VERSION = 1
 _LARGEST = 10_000_000  # bytes
 
 
+Nudge = tuple[int, float, float]  # view, dx and dy in px
+
+
 class Inputs(StageSettings):
     """Where a run begins: dual EELS files, or maps with their angles."""
 
@@ -39,6 +42,9 @@ class Inputs(StageSettings):
         title="Maps",
         description="Image stack of each channel, instead of spectrum images.",
     )
+    map_folder: Path | None = knob(
+        None, "Map folder", "Folder of maps that this program has saved, instead of either."
+    )
     angles: Path | None = knob(
         None, "Angles", "Table of the tilts; needed for maps, else taken from the files."
     )
@@ -47,17 +53,29 @@ class Inputs(StageSettings):
     )
     counts: bool = knob(False, "Raw counts", "The maps are counted events, so that Poisson statistics hold.")
 
+    tilt_axis: Literal["y", "x"] = knob(
+        "y",
+        "Tilt axis along",
+        "x where the tilt axis runs horizontally in the maps, which are then turned by 90°.",
+    )
+
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        if (self.spectrum_images is None) == (not self.maps):
-            raise ValueError("give either a folder of spectrum images or maps")
+        if [self.spectrum_images is None, not self.maps, self.map_folder is None].count(False) != 1:
+            raise ValueError("give either a folder of spectrum images, maps or a folder of saved maps")
         if self.maps and self.angles is None:
             raise ValueError("maps need a table of angles")
         return self
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Files and folders of the data, each once, without the table of angles."""
+        chosen = [self.spectrum_images, self.map_folder, *self.maps.values()]
+        return tuple(dict.fromkeys(path for path in chosen if path is not None))
+
 
 class RegionOutline(StageSettings):
-    """A region drawn on the spectrum image at one tilt: corners (y, x) of a polygon in pixels."""
+    """A region drawn on the spectrum image at one tilt: corners (y, x) of polygons in pixels."""
 
     tilt_deg: float = knob(
         0.0, "Tilt", "The spectrum image nearest to this tilt.", unit="deg", ge=-180, le=180
@@ -65,12 +83,20 @@ class RegionOutline(StageSettings):
     outline_px: tuple[tuple[float, float], ...] = Field(
         min_length=3, title="Outline", description="Corners (y, x) of the polygon in pixels."
     )
+    further_px: tuple[tuple[tuple[float, float], ...], ...] = Field(
+        default=(),
+        title="Further outlines",
+        description="More polygons of the same region; one inside another cuts a hole.",
+    )
 
     def region(self, shape: tuple[int, int]) -> Region:
-        """Fill the polygon on an image of ``shape`` (y, x); raises `InputError` where it covers no pixel."""
+        """Fill the polygons on an image of ``shape`` (y, x); raises `InputError` where they cover no pixel."""
         from skimage.draw import polygon2mask
 
-        return Region(self.tilt_deg, polygon2mask(shape, np.asarray(self.outline_px)))
+        mask = np.zeros(shape, dtype=bool)
+        for outline in (self.outline_px, *self.further_px):
+            mask ^= polygon2mask(shape, np.asarray(outline))
+        return Region(self.tilt_deg, mask)
 
 
 class Reconstruct(StageSettings):
@@ -110,7 +136,15 @@ class Project(StageSettings):
     prepare: PrepareSettings = PrepareSettings()
     references: ReferenceSettings = ReferenceSettings()
     unmix: UnmixSettings = UnmixSettings()
+    aligned: bool = knob(
+        False, "Already aligned", "Take the maps as they are: tilt axis vertical and central."
+    )
     align: AlignSettings = AlignSettings()
+    nudges: tuple[Nudge, ...] = Field(
+        default=(),
+        title="Moves by hand",
+        description="(view, dx, dy): after the alignment the content of a view was moved so many px right and down.",
+    )
     reconstruct: Reconstruct = Reconstruct()
     segment: SegmentSettings = SegmentSettings()
     export: ExportSettings = ExportSettings()
@@ -166,7 +200,7 @@ def _with_paths(content: dict[str, Any], change: Callable[[str], str]) -> dict[s
     content = {**content}
     if isinstance(content.get("inputs"), dict):
         inputs = content["inputs"] = {**content["inputs"]}
-        for key in ("spectrum_images", "angles"):
+        for key in ("spectrum_images", "map_folder", "angles"):
             if isinstance(inputs.get(key), str):
                 inputs[key] = change(inputs[key])
         if isinstance(inputs.get("maps"), dict):

@@ -104,6 +104,10 @@ def _from_signals(path: Path, signals: Sequence[Mapping[str, Any]]) -> tuple[F64
             expected(f"file {path}", "energies in eV, keV or meV", got, "Calibrate the energy axis")
         )
     check_size(path, (axis["size"],), 8)
+    told = signal.get("original_metadata", {}).get("NPOINTS")  # of an .msa, which may be cut anywhere
+    if told is not None and int(float(told)) != axis["size"]:
+        advice = "The file is cut short; copy or export it again"
+        raise ReadError(expected(f"file {path}", f"{told} values", axis["size"], advice))
     intensity = np.asarray(signal["data"], dtype=np.float64).squeeze()
     return intensity, EnergyAxis(float(axis["offset"]) * factor, float(axis["scale"]) * factor, axis["size"])
 

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from napari_dipmtv import __version__
+from napari_dipmtv.data import Volume
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.io.atomic import write_bytes
 from napari_dipmtv.io.guard import plain, sha256
 
 _PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "hyperspy", "rosettasciio", "astra-toolbox", "napari")
+_CARRIED = ("created", "versions", "settings", "tilts_deg", "method", "iterations", "device")
 
 
 def provenance(
@@ -57,6 +59,12 @@ def provenance(
     }
 
 
+def with_provenance(volume: Volume, story: Mapping[str, Any] | None) -> Volume:
+    """Give a volume whose metadata tell, under "provenance", how it came about; curves and hashes stay out."""
+    carried = {key: plain(story[key]) for key in _CARRIED if key in story} if story else {}
+    return volume.replace(metadata={**volume.metadata, "provenance": carried}) if carried else volume
+
+
 def save_report(report: Mapping[str, Any], path: Path) -> Path:
     """Write a report as JSON; numbers that are not finite become null. Raises `WriteError`."""
     text = json.dumps(plain(report), indent=2, ensure_ascii=False, allow_nan=False)
@@ -82,6 +90,13 @@ def save_table(rows: Sequence[Any], path: Path) -> Path:
     writer.writeheader()
     writer.writerows(table)
     return write_bytes(Path(path), text.getvalue().encode("utf-8-sig"))
+
+
+def particle_rows(particles: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+    """Measures of several particles as rows with the number of the particle in front."""
+    return [
+        {"particle": number, **asdict(row)} for number, rows in enumerate(particles, start=1) for row in rows
+    ]
 
 
 def _versions() -> dict[str, str]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from napari_dipmtv.data import DualSpectrumImage, SpectrumImage, SpectrumSeries
-from napari_dipmtv.errors import GeometryError, ReadError, expected
-from napari_dipmtv.io.angles import check_angles, tilts_from_names
+from napari_dipmtv.errors import ReadError, expected
 from napari_dipmtv.io.atomic import output_folder, write_bytes
-from napari_dipmtv.io.guard import check_size, natural_key, reading
+from napari_dipmtv.io.guard import check_size
 from napari_dipmtv.io.headers import (
-    SPECTRUM_SUFFIXES,
     Kind,
     SpectrumEntry,
     SpectrumImageHeader,
@@ -22,8 +20,9 @@ from napari_dipmtv.io.headers import (
     spectrum_entries,
 )
 from napari_dipmtv.io.hspy import Axis, hspy_bytes
-
-_PAIR_WITHIN_DEG = 0.5
+from napari_dipmtv.io.pairs import eels_pairs, tilt_of
+from napari_dipmtv.io.part import WHOLE, Part
+from napari_dipmtv.io.tilt_table import TiltTable, load_table, spectrum_files, survey
 
 
 def load_spectrum_image(
@@ -32,6 +31,7 @@ def load_spectrum_image(
     tilt_deg: float | None = None,
     pixel_nm: float | None = None,
     kind: Kind | None = None,
+    keep: Part = WHOLE,
     max_bytes: int | None = None,
 ) -> SpectrumImage:
     """Read the one spectrum image of a file: EELS or EDS, lengths in nm, energies in eV.
@@ -44,6 +44,8 @@ def load_spectrum_image(
         Given values go before those of the file.
     kind : {"low-loss", "core-loss", "EELS", "EDS"}, optional
         Which one, where a file holds several.
+    keep : Part
+        What to crop and bin while reading.
     max_bytes : int, optional
         Confirmed limit, see `napari_dipmtv.io.guard.check_size`.
 
@@ -65,15 +67,19 @@ def load_spectrum_image(
                     "Give kind, or load_series for pairs",
                 )
             )
-        return _read(wanted[0], _tilt(wanted[0].header) if tilt_deg is None else tilt_deg, pixel_nm)
+        header = wanted[0].header
+        tilt_deg = tilt_of(header) if tilt_deg is None else tilt_deg
+        return _read(wanted[0], tilt_deg, header.pixel_nm if pixel_nm is None else pixel_nm, keep, max_bytes)
 
 
 def load_series(
-    folder_or_files: Path | Sequence[Path],
+    folder_or_files: Path | Sequence[Path] | TiltTable,
     tilts_deg: Sequence[float] | None = None,
     *,
     pixel_nm: float | None = None,
     core_ev: float | None = None,
+    keep_low: Part = WHOLE,
+    keep_core: Part = WHOLE,
     max_bytes: int | None = None,
 ) -> SpectrumSeries:
     """Read a dual EELS tilt series: one low-loss and one core-loss spectrum image per tilt.
@@ -83,15 +89,18 @@ def load_series(
 
     Parameters
     ----------
-    folder_or_files : Path or sequence of Path
-        A folder (images without spectra in it are passed over), one file, or files in the order of
-        ``tilts_deg``.
+    folder_or_files : Path, sequence of Path or TiltTable
+        A folder (images without spectra in it are passed over), one file, files in the order of
+        ``tilts_deg``, or the table that `napari_dipmtv.io.tilt_table.survey` made, perhaps edited, as it is or as
+        the CSV file that `save_table` wrote.
     tilts_deg : sequence of float, optional
         One tilt per pair, in the order of the files (names in natural order within a folder).
     pixel_nm : float, optional
         Goes before the calibration of the files.
     core_ev : float, optional
         Energy that the core-loss image must contain, where files hold several core-loss ranges.
+    keep_low, keep_core : Part
+        What to crop and bin while reading, so that a series larger than the memory fits.
     max_bytes : int, optional
         Confirmed limit for the whole series, see `napari_dipmtv.io.guard.check_size`.
 
@@ -102,20 +111,70 @@ def load_series(
     GeometryError
         For tilts or shapes that do not fit together.
     """
-    files, strict = _files(folder_or_files)
-    headers = [header for path in files for header in _headers(path, strict, max_bytes)]
-    low = [header for header in headers if header.kind == "low-loss"]
-    core = [h for h in headers if h.kind == "core-loss" and (core_ev is None or _contains(h, core_ev))]
-    _check_kinds(folder_or_files, headers, low, core)
-    pairs = _pair_by_tilt(low, core) if tilts_deg is None else _pair_in_order(low, core, tilts_deg)
-    total = sum(math.prod(header.shape) for pair in pairs for header in pair[:2])
-    check_size(files[0].parent, (total,), np.dtype(np.float32).itemsize, max_bytes)
+    table = _given_table(folder_or_files)
+    if table is not None:
+        headers = table.headers()
+    else:
+        assert not isinstance(folder_or_files, TiltTable)
+        files, strict = spectrum_files(folder_or_files)
+        headers = [header for path in files for header in _headers(path, strict, max_bytes)]
+    pairs = eels_pairs(headers, tilts_deg, core_ev, folder_or_files)
+    parts = (keep_low, keep_core)
+    kept = (
+        math.prod(part.shape(header.shape, header.energy))
+        for pair in pairs
+        for header, part in zip(pair[:2], parts, strict=True)
+    )
+    check_size(headers[0].path.parent, (sum(kept),), np.dtype(np.float32).itemsize, max_bytes)
     return SpectrumSeries(
         tuple(
-            DualSpectrumImage(*(_reread(header, tilt, pixel_nm, max_bytes) for header in (first, second)))
-            for first, second, tilt in pairs
+            DualSpectrumImage(
+                _reread(low, tilt, pixel_nm, keep_low, max_bytes),
+                _reread(core, tilt, pixel_nm, keep_core, max_bytes),
+            )
+            for low, core, tilt in pairs
         )
     )
+
+
+def open_images(
+    source: Path | Sequence[Path] | TiltTable,
+    kind: Kind = "EDS",
+    *,
+    pixel_nm: float | None = None,
+    keep: Part = WHOLE,
+    max_bytes: int | None = None,
+) -> Iterator[SpectrumImage]:
+    """Go through the spectrum images of one kind by ascending tilt, one of them in memory at a time.
+
+    Parameters
+    ----------
+    source : Path, sequence of Path or TiltTable
+        Folder, files, or the table that `napari_dipmtv.io.tilt_table.survey` made, perhaps edited.
+    kind : {"EDS", "low-loss", "core-loss", "EELS"}
+    pixel_nm : float, optional
+        Goes before the calibration of the files.
+    keep : Part
+        What to crop and bin while reading.
+    max_bytes : int, optional
+        Confirmed limit for one image, see `napari_dipmtv.io.guard.check_size`.
+
+    Raises
+    ------
+    ReadError, GeometryError
+        For files that cannot be read or used; before the first image is read where the headers tell.
+    """
+    headers = series_table(source).headers(kind)
+    return (_reread(header, tilt_of(header), pixel_nm, keep, max_bytes) for header in headers)
+
+
+def series_table(source: Path | Sequence[Path] | TiltTable) -> TiltTable:
+    """The table of a series: itself, the CSV file of one, or what `survey` finds in a folder or in files."""
+    table = _given_table(source)
+    if table is None:
+        assert not isinstance(source, TiltTable)
+        table = survey(source)
+    return table
 
 
 def save_series(series: SpectrumSeries, folder: Path) -> list[Path]:
@@ -173,28 +232,10 @@ def _hspy(image: SpectrumImage, title: str) -> bytes:
     return hspy_bytes(image.counts, axes, image.title or title, metadata)
 
 
-def _files(folder_or_files: Path | Sequence[Path]) -> tuple[list[Path], bool]:
-    """The files, and whether each of them must hold a spectrum image."""
-    if not isinstance(folder_or_files, str | Path):
-        files = [Path(path) for path in folder_or_files]
-        if files:
-            return files, True
-        raise ReadError(expected("files of the series", "at least one", "none", "Choose the files"))
-    folder = Path(folder_or_files)
-    if folder.is_file():
-        return [folder], True
-    with reading(folder):
-        files = sorted((p for p in folder.iterdir() if _is_candidate(p)), key=natural_key)
-    if not files:
-        kinds = ", ".join(SPECTRUM_SUFFIXES)
-        raise ReadError(
-            expected(f"folder {folder}", f"spectrum images ({kinds})", "none", "Choose another folder")
-        )
-    return files, False
-
-
-def _is_candidate(path: Path) -> bool:
-    return path.suffix.lower() in SPECTRUM_SUFFIXES and not path.name.startswith(".") and path.is_file()
+def _given_table(source: Path | Sequence[Path] | TiltTable) -> TiltTable | None:
+    if isinstance(source, TiltTable):
+        return source
+    return load_table(source) if isinstance(source, Path) and source.suffix.lower() == ".csv" else None
 
 
 def _headers(path: Path, strict: bool, max_bytes: int | None) -> tuple[SpectrumImageHeader, ...]:
@@ -208,94 +249,23 @@ def _headers(path: Path, strict: bool, max_bytes: int | None) -> tuple[SpectrumI
     return headers
 
 
-def _contains(header: SpectrumImageHeader, energy_ev: float) -> bool:
-    return header.energy.start_ev <= energy_ev <= header.energy.stop_ev
-
-
-def _check_kinds(
-    source: object,
-    headers: Sequence[SpectrumImageHeader],
-    low: Sequence[SpectrumImageHeader],
-    core: Sequence[SpectrumImageHeader],
-) -> None:
-    undecided = [header.path.name for header in headers if header.kind == "EELS"]
-    if undecided:
-        raise ReadError(
-            expected(
-                "EELS files",
-                "energies with 0 eV or from above 100 eV, or 'lowloss' or 'coreloss' in the name",
-                ", ".join(undecided),
-                "Rename these files",
-            )
-        )
-    if not low or len(low) != len(core):
-        eds = sum(header.kind == "EDS" for header in headers)
-        got = f"{len(low)} low-loss, {len(core)} core-loss and {eds} EDS"
-        advice = (
-            "Load EDS one by one; give core_ev where a file has several core-loss ranges; add what is missing"
-        )
-        raise GeometryError(
-            expected(f"dual EELS series {source}", "one low-loss per core-loss image", got, advice)
-        )
-
-
-def _pair_in_order(
-    low: Sequence[SpectrumImageHeader], core: Sequence[SpectrumImageHeader], tilts_deg: Sequence[float]
-) -> list[tuple[SpectrumImageHeader, SpectrumImageHeader, float]]:
-    tilts = check_angles(tilts_deg, len(low), "tilts_deg of the dual EELS series")
-    return list(zip(low, core, tilts, strict=True))
-
-
-def _pair_by_tilt(
-    low: Sequence[SpectrumImageHeader], core: Sequence[SpectrumImageHeader]
-) -> list[tuple[SpectrumImageHeader, SpectrumImageHeader, float]]:
-    low, core = (sorted(headers, key=_tilt) for headers in (low, core))
-    check_angles([_tilt(header) for header in low], None, "tilts of the low-loss images")
-    if (
-        len(low) > 2
-        and all(h.tilt_deg == h.name_tilt_deg for h in low)
-        and not tilts_from_names([h.path for h in low])
-    ):
-        raise GeometryError(
-            expected("tilts in the file names", "angles", "names that merely count up", "Give tilts_deg")
-        )
-    for first, second in zip(low, core, strict=True):
-        if abs(_tilt(first) - _tilt(second)) > _PAIR_WITHIN_DEG:
-            raise GeometryError(
-                expected(
-                    "dual EELS pairs",
-                    "a low-loss and a core-loss image at each tilt",
-                    f"{first.path.name} ({_tilt(first):g}) beside {second.path.name} ({_tilt(second):g} deg)",
-                    "Add the missing file or leave its partner out",
-                )
-            )
-    return [(first, second, _tilt(first)) for first, second in zip(low, core, strict=True)]
-
-
-def _tilt(header: SpectrumImageHeader) -> float:
-    if header.tilt_deg is not None:
-        return header.tilt_deg
-    got = "none in the metadata or the file name"
-    if header.conflict:
-        got = f"{header.stage_tilt_deg:g} in the metadata and {header.name_tilt_deg:g} in the name"
-    raise ReadError(expected(f"file {header.path}", "one tilt angle", got, "Give the tilt by hand"))
-
-
 def _reread(
-    header: SpectrumImageHeader, tilt_deg: float, pixel_nm: float | None, max_bytes: int | None
+    header: SpectrumImageHeader, tilt_deg: float, pixel_nm: float | None, keep: Part, max_bytes: int | None
 ) -> SpectrumImage:
     with spectrum_entries(header.path, max_bytes) as entries:
-        entry = next((e for e in entries if e.header == header), None)
-        if entry is None:
+        entry = next((e for e in entries if e.header.index == header.index), None)
+        if entry is None or (entry.header.shape, entry.header.energy) != (header.shape, header.energy):
             raise ReadError(
                 expected(f"file {header.path}", "to stay as it was", "a changed file", "Load again")
             )
-        return _read(entry, tilt_deg, pixel_nm)
+        pixel_nm = header.pixel_nm if pixel_nm is None else pixel_nm
+        return _read(entry, tilt_deg, pixel_nm, keep, max_bytes)
 
 
-def _read(entry: SpectrumEntry, tilt_deg: float, pixel_nm: float | None) -> SpectrumImage:
+def _read(
+    entry: SpectrumEntry, tilt_deg: float, pixel_nm: float | None, keep: Part, max_bytes: int | None
+) -> SpectrumImage:
     header = entry.header
-    pixel_nm = header.pixel_nm if pixel_nm is None else pixel_nm
     if pixel_nm is None:
         raise ReadError(
             expected(
@@ -303,9 +273,9 @@ def _read(entry: SpectrumEntry, tilt_deg: float, pixel_nm: float | None) -> Spec
             )
         )
     return SpectrumImage(
-        counts=entry.counts(),
-        energy=header.energy,
-        pixel_nm=pixel_nm,
+        counts=entry.counts(keep, max_bytes),
+        energy=keep.energy(header.energy),
+        pixel_nm=pixel_nm * keep.bin_pixels,
         tilt_deg=tilt_deg,
         beam_kev=header.beam_kev,
         title=header.title,

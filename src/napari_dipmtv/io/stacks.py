@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import xml.etree.ElementTree as ElementTree
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,12 @@ def read_stack(path: Path, variable: str = "", max_bytes: int | None = None) -> 
         return reader(path, variable, max_bytes)
 
 
-def check_npz(path: Path, max_bytes: int | None = None) -> dict[str, tuple[int, ...]]:
+def check_npz(
+    path: Path, max_bytes: int | None = None, unread: Mapping[str, str] | None = None
+) -> dict[str, tuple[int, ...]]:
     """Shapes of the arrays in an npz archive from their headers; refuses pickled objects and false claims.
+
+    ``unread``: arrays that are not read, and hence may be anything, where the array named behind them exists.
 
     Raises
     ------
@@ -71,8 +75,11 @@ def check_npz(path: Path, max_bytes: int | None = None) -> dict[str, tuple[int, 
     """
     shapes = {}
     with zipfile.ZipFile(path) as archive:
+        names = {member.filename.removesuffix(".npy") for member in archive.infolist()}
+        passed_over = {name for name, instead in (unread or {}).items() if instead in names}
         for member in archive.infolist():
-            if not member.filename.endswith(".npy"):
+            name = member.filename.removesuffix(".npy")
+            if not member.filename.endswith(".npy") or name in passed_over:
                 continue
             with archive.open(member) as stream:
                 shape, dtype = _npy_header(stream)
@@ -90,7 +97,7 @@ def check_npz(path: Path, max_bytes: int | None = None) -> dict[str, tuple[int, 
                         "Copy it again",
                     )
                 )
-            shapes[member.filename.removesuffix(".npy")] = shape
+            shapes[name] = shape
         check_size(path, (sum(member.file_size for member in archive.infolist()),), 1, max_bytes)
     return shapes
 

@@ -1,4 +1,4 @@
-"""Volumes and phase labels to OME-TIFF, MRC and HyperSpy files, and back."""
+"""Volumes and phase labels to OME-TIFF, OME-Zarr, MRC, EMD and HyperSpy files, and back."""
 
 from __future__ import annotations
 
@@ -6,24 +6,35 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_dipmtv import __version__
 from napari_dipmtv.data import F32, Segmentation, Volume
 from napari_dipmtv.errors import GeometryError, ReadError, WriteError, expected
 from napari_dipmtv.io.atomic import atomic_write, output_folder, safe_names, write_bytes
+from napari_dipmtv.io.emd import emd_bytes, read_emd
 from napari_dipmtv.io.guard import natural_key, plain, reading
 from napari_dipmtv.io.hspy import Axis, hspy_bytes, hspy_signals
 from napari_dipmtv.io.ome import digest, read_ome, write_ome
+from napari_dipmtv.io.ome_zarr import load_ome_zarr, save_ome_zarr
 from napari_dipmtv.io.stacks import read_stack
 
-VolumeFormat = Literal["ome-tiff", "mrc", "hspy"]
+VolumeFormat = Literal["ome-tiff", "mrc", "hspy", "emd", "ome-zarr"]
+VOLUME_FORMATS: tuple[VolumeFormat, ...] = get_args(VolumeFormat)
+OME_ZARR = "volume.ome.zarr"
 _MRC_LABEL = "napari-dipmtv channel "
+_MRC_SOFTWARE = "written by napari-dipmtv "
 
 
-def save_volume(volume: Volume, folder: Path, formats: Sequence[VolumeFormat] = ("ome-tiff",)) -> list[Path]:
+def save_volume(
+    volume: Volume,
+    folder: Path,
+    formats: Sequence[VolumeFormat] = ("ome-tiff",),
+    segmentation: Segmentation | None = None,
+) -> list[Path]:
     """Write a volume for other programs and for `load_volume`.
 
     Parameters
@@ -32,9 +43,12 @@ def save_volume(volume: Volume, folder: Path, formats: Sequence[VolumeFormat] = 
         (c, z, y, x).
     folder : Path
         Made where it is missing.
-    formats : sequence of {"ome-tiff", "mrc", "hspy"}
+    formats : sequence of {"ome-tiff", "mrc", "hspy", "emd", "ome-zarr"}
         ``volume_<channel>.tif`` (z, y, x) float32 OME-TIFF in nm; ``volume_<channel>.mrc`` with voxels in Å;
-        ``volume.hspy`` with the channels as navigation axis.
+        ``volume.hspy`` with the channels as navigation axis; ``volume_<channel>.emd`` (Berkeley) in nm;
+        ``volume.ome.zarr``, a folder.
+    segmentation : Segmentation, optional
+        Becomes the label image of the OME-Zarr; the other formats hold densities only.
 
     Returns
     -------
@@ -54,10 +68,12 @@ def save_volume(volume: Volume, folder: Path, formats: Sequence[VolumeFormat] = 
     for kind in formats:
         if kind == "hspy":
             paths.append(write_bytes(folder / "volume.hspy", _hspy(volume)))
+        elif kind == "ome-zarr":
+            paths.append(save_ome_zarr(volume, folder / OME_ZARR, segmentation))
         for c, (channel, name) in enumerate(zip(volume.channels, names, strict=True)):
             data, path = volume.data[c], folder / f"volume_{name}"
+            facts = {"volume": token, "channel": c, "of": len(names), "metadata": volume.metadata}
             if kind == "ome-tiff":
-                facts = {"volume": token, "channel": c, "of": len(names), "metadata": volume.metadata}
                 paths.append(
                     write_ome(
                         path.with_name(f"{path.name}.tif"), data, "ZYX", volume.voxel_nm, channel, facts
@@ -65,6 +81,9 @@ def save_volume(volume: Volume, folder: Path, formats: Sequence[VolumeFormat] = 
                 )
             elif kind == "mrc":
                 paths.append(_save_mrc(path.with_name(f"{path.name}.mrc"), data, volume.voxel_nm, channel))
+            elif kind == "emd":
+                content = emd_bytes(data, volume.voxel_nm, channel, facts)
+                paths.append(write_bytes(path.with_name(f"{path.name}.emd"), content))
     return paths
 
 
@@ -74,8 +93,8 @@ def load_volume(paths: Path | Sequence[Path], max_bytes: int | None = None) -> V
     Parameters
     ----------
     paths : Path or sequence of Path
-        The folder (its ``volume_*.tif``, else ``volume.hspy``, else ``volume_*.mrc``), one file, or one per
-        channel.
+        The folder (its ``volume_*.tif``, else ``volume.ome.zarr``, ``volume.hspy``, ``volume_*.mrc`` or
+        ``volume_*.emd``), one file, or one per channel.
     max_bytes : int, optional
         Confirmed limit, see `napari_dipmtv.io.guard.check_size`.
 
@@ -87,16 +106,11 @@ def load_volume(paths: Path | Sequence[Path], max_bytes: int | None = None) -> V
     files = _volume_files(paths)
     if files[0].suffix == ".hspy":
         return _load_hspy(files[0], max_bytes)
+    if files[0].suffix == ".zarr":
+        return load_ome_zarr(files[0], max_bytes)[0]
     if files[0].suffix == ".mrc":
         return _joined([(*_load_mrc(path, max_bytes), {}) for path in files], files)
-    parts = []
-    for path in files:
-        data, note = read_ome(path, max_bytes)
-        if note["axes"] != "ZYX" or "volume" not in note:
-            raise ReadError(
-                expected(f"file {path}", "a channel of a volume", note["axes"], "Choose volume_*.tif")
-            )
-        parts.append((data, note["name"], note["pixel_nm"], note))
+    parts = [_part(path, max_bytes) for path in files]
     _check_set(files, [part[3] for part in parts])
     parts.sort(key=lambda part: part[3]["channel"])
     return _joined(parts, files)
@@ -120,8 +134,8 @@ def load_labels(path: Path, max_bytes: int | None = None) -> Segmentation:
 def _volume_files(paths: Path | Sequence[Path]) -> list[Path]:
     if not isinstance(paths, str | Path):
         files = [Path(path) for path in paths]
-    elif Path(paths).is_dir():
-        patterns = ("volume_*.tif", "volume.hspy", "volume_*.mrc")
+    elif Path(paths).is_dir() and Path(paths).suffix != ".zarr":
+        patterns = ("volume_*.tif", OME_ZARR, "volume.hspy", "volume_*.mrc", "volume_*.emd")
         found = (sorted(Path(paths).glob(pattern), key=natural_key) for pattern in patterns)
         files = next((some for some in found if some), [])
     else:
@@ -129,11 +143,16 @@ def _volume_files(paths: Path | Sequence[Path]) -> list[Path]:
     if (
         not files
         or len({path.suffix for path in files}) > 1
-        or files[0].suffix not in {".tif", ".hspy", ".mrc"}
+        or files[0].suffix not in {".tif", ".hspy", ".mrc", ".emd", ".zarr"}
     ):
         got = [path.name for path in files] or "none"
         raise ReadError(
-            expected(f"volume {paths}", "volume_*.tif, volume.hspy or volume_*.mrc", got, "Choose one kind")
+            expected(
+                f"volume {paths}",
+                "volume_*.tif, .mrc, .emd, volume.hspy or .ome.zarr",
+                got,
+                "Choose one kind",
+            )
         )
     return files
 
@@ -164,6 +183,18 @@ def _joined(
         )
 
 
+def _part(path: Path, max_bytes: int | None) -> tuple[NDArray[Any], str, float, dict[str, Any]]:
+    """One channel with its name, voxel size and facts."""
+    if path.suffix == ".emd":
+        return read_emd(path, max_bytes)
+    data, note = read_ome(path, max_bytes)
+    if note["axes"] != "ZYX" or "volume" not in note:
+        raise ReadError(
+            expected(f"file {path}", "a channel of a volume", note["axes"], "Choose volume_*.tif")
+        )
+    return data, note["name"], note["pixel_nm"], note
+
+
 def _save_mrc(path: Path, data: F32, voxel_nm: float, channel: str) -> Path:
     import mrcfile
 
@@ -172,6 +203,7 @@ def _save_mrc(path: Path, data: F32, voxel_nm: float, channel: str) -> Path:
             file.set_volume()
             file.voxel_size = 10 * voxel_nm  # MRC counts in Å
             file.add_label(f"{_MRC_LABEL}{channel.encode('ascii', 'replace').decode()[:40]}")
+            file.add_label(f"{_MRC_SOFTWARE}{__version__}")
 
     def verify(partial: Path) -> None:
         if not np.array_equal(read_stack(partial).data, data, equal_nan=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from napari_dipmtv.errors import GeometryError, expected
 from napari_dipmtv.projection.geometry import Geometry
+
+Entries = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]  # rows, columns, weights
 
 
 class SparseProjector:
@@ -26,16 +29,22 @@ class SparseProjector:
     device : str or torch.device
     dtype : torch.dtype
         float32 or float64.
+    weights : callable
+        Gives the matrix entries of one slice, as `joseph_weights` does.
     """
 
     def __init__(
-        self, geometry: Geometry, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+        self,
+        geometry: Geometry,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        weights: Callable[[Geometry], Entries] | None = None,
     ) -> None:
-        rows, columns, weights = joseph_weights(geometry)
+        rows, columns, values = (weights or joseph_weights)(geometry)
         nz, _, nx = geometry.volume_shape
         shape = (geometry.views * geometry.width, nz * nx)
-        forward = _csr(rows, columns, weights, shape, device, dtype)
-        adjoint = _csr(columns, rows, weights, shape[::-1], device, dtype)
+        forward = csr(rows, columns, values, shape, device, dtype)
+        adjoint = csr(columns, rows, values, shape[::-1], device, dtype)
         self._setup(geometry, forward, adjoint, transposed=False)
         self.T = SparseProjector.__new__(SparseProjector)
         self.T._setup(geometry, adjoint, forward, transposed=True)
@@ -92,7 +101,14 @@ class _Multiply(torch.autograd.Function):
         return ctx.adjoint @ grads[0].contiguous(), None, None
 
 
-def joseph_weights(geometry: Geometry) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+def slices_fastest(
+    shape: tuple[int, int, int, int], device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
+    """Zeros of shape (c, z, y, x) in the memory order (z, x, c, y), in which `SparseProjector` copies nothing."""
+    return torch.empty_permuted(shape, (1, 3, 0, 2), device=device, dtype=dtype).zero_()
+
+
+def joseph_weights(geometry: Geometry) -> Entries:
     """Matrix entries (detector row, voxel column, weight) of one slice for all tilts.
 
     Each ray steps through the rows of the grid along its steeper direction and interpolates linearly across it.
@@ -139,7 +155,7 @@ def _taps(
     return line, np.clip(cell, 0, size - 1), weight
 
 
-def _csr(
+def csr(
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
     weights: NDArray[np.float64],
@@ -147,6 +163,7 @@ def _csr(
     device: str | torch.device,
     dtype: torch.dtype,
 ) -> torch.Tensor:
+    """Build a sparse torch matrix in compressed rows from its entries."""
     from scipy.sparse import csr_array
 
     matrix = csr_array((weights, (rows, columns)), shape=shape)

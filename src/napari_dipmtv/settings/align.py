@@ -22,6 +22,12 @@ class AlignSettings(StageSettings):
         "Centre of mass suits a particle that stays inside every view; cross-correlation of neighbouring "
         "views suits a field full of matter; none keeps the views where they are and only refines.",
     )
+    exclude_views: tuple[int, ...] = knob(
+        (),
+        "Leave out views",
+        "Numbers of the views that neither the alignment nor the reconstruction may look at; the first is 0, as "
+        "on the slider. Views that show nothing are left out by themselves.",
+    )
     find_axis_angle: bool = knob(
         True,
         "Find the axis angle",

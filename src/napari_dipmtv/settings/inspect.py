@@ -10,12 +10,13 @@ from napari_dipmtv.settings.base import StageSettings, knob
 class SegmentSettings(StageSettings):
     """How a volume is divided into phases."""
 
-    threshold: Literal["fraction", "otsu"] = knob(
+    threshold: Literal["fraction", "otsu", "multi-otsu", "mixture", "levels"] = knob(
         "fraction",
         "Threshold",
         "Fraction puts the surface where the density has fallen to a share of the bulk value, which is "
         "where it truly is for an evenly blurred edge. Otsu finds the value that separates the histogram "
-        "best.",
+        "best, multi-Otsu several of them, and a Gaussian mixture learns the noise of the channels too. "
+        "Levels are set by hand.",
     )
     surface_fraction: float = knob(
         0.5,
@@ -25,13 +26,36 @@ class SegmentSettings(StageSettings):
         gt=0,
         lt=1,
     )
+    classes: int = knob(
+        3,
+        "Classes",
+        "How many grey values are told apart in a volume of one channel, the vacuum included. Larger values "
+        "find more phases. Only for multi-Otsu and mixture; with several channels, multi-Otsu puts the surface "
+        "at the lowest of its thresholds.",
+        ge=2,
+        le=5,
+    )
+    levels_percent: tuple[int, ...] = knob(
+        (50,),
+        "Levels",
+        "Densities at which phases begin, in percent of the bulk density: one per channel in their order, or "
+        "ascending ones in a volume of one channel. Larger values make the phases smaller. Only for levels.",
+        unit="%",
+    )
     void_fraction: float = knob(
         0.5,
         "Void below",
-        "Enclosed regions below this share of the bulk density are voids. Larger values find fainter voids, "
-        "and more that are only noise.",
+        "Enclosed regions below this share of the density that voids are compared with are voids. Larger "
+        "values find fainter voids, and more that are only noise.",
         gt=0,
         lt=1,
+    )
+    void_reference: Literal["bulk", "surrounding"] = knob(
+        "bulk",
+        "Compare voids with",
+        "Bulk asks how empty a region is in the particle as a whole. Surrounding asks how deep it lies below "
+        "the density around it and finds voids that the missing wedge has filled partly; raise the void "
+        "fraction to 0.8 or so for faint ones.",
     )
     smallest_void_voxels: int = knob(
         12,

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, Self
 
+from pydantic import model_validator
+
+from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.base import StageSettings, knob
+
+BackgroundModel = Literal["power laws", "power law", "power law + offset"]
 
 
 class PrepareSettings(StageSettings):
@@ -44,6 +50,13 @@ class PrepareSettings(StageSettings):
         le=1,
         advanced=True,
     )
+    leave_out_bad_tilts: bool = knob(
+        False,
+        "Leave out bad tilts",
+        "Go on without tilts in which no pixel has a usable zero-loss peak. Off refuses them by their angle, so "
+        "that none is missed unseen; the maps list the tilts that are left.",
+        advanced=True,
+    )
     spike_sigma: float = knob(
         8.0,
         "Spike threshold",
@@ -68,6 +81,14 @@ class PrepareSettings(StageSettings):
         unit="px",
         ge=1,
         le=64,
+        advanced=True,
+    )
+    deconvolve_core: bool = knob(
+        False,
+        "Deconvolve the core loss",
+        "Take plural scattering out of the core loss by Fourier-ratio deconvolution. Helps where the specimen is "
+        "thick (above half a mean free path); neighbouring channels then share noise, so that chi-square of "
+        "the core loss no longer tends to 1. The low loss needs none: its plural scattering enters the fit.",
         advanced=True,
     )
     low_stop_ev: float = knob(
@@ -103,8 +124,8 @@ class ReferenceSettings(StageSettings):
     continuum_ev: float = knob(
         735.0,
         "Continuum from",
-        "From here to the end of the core-loss window the intensity counts Fe atoms, whatever their "
-        "valence: the references are brought to equal Fe content there. Larger stays clearer of the white "
+        "From here to the end of the core-loss window the intensity counts metal atoms, whatever their "
+        "valence: the references are brought to equal metal content there. Larger stays clearer of the white "
         "lines and gets noisier.",
         unit="eV",
         gt=0,
@@ -112,7 +133,8 @@ class ReferenceSettings(StageSettings):
     core_high_ev: float = knob(
         800.0,
         "Core-loss window to",
-        "End of the core-loss fit and of the continuum. Larger lowers the noise; keep below Fe-L1 (846 eV).",
+        "End of the core-loss fit and of the continuum. Larger lowers the noise; keep below the next edge "
+        "(Fe-L1: 846 eV).",
         unit="eV",
         gt=0,
     )
@@ -138,11 +160,18 @@ class ReferenceSettings(StageSettings):
         unit="eV",
         gt=0,
     )
+    background: BackgroundModel = knob(
+        "power laws",
+        "Background",
+        "Power laws adds up several laws of fixed exponents. Power law is one law whose exponent may differ "
+        "a little from pixel to pixel. With an offset it also follows a constant level, such as dark counts, "
+        "and gets noisier.",
+        advanced=True,
+    )
     background_terms: int = knob(
         3,
         "Background terms",
-        "Power laws of fixed exponent that are added up, with weights not below zero, to one background. "
-        "More follow more shapes and make the maps noisier.",
+        "How many laws 'power laws' adds up. More follow more shapes and make the maps noisier.",
         ge=1,
         le=4,
         advanced=True,
@@ -150,7 +179,7 @@ class ReferenceSettings(StageSettings):
     background_spread: float = knob(
         1.0,
         "Background spread",
-        "How far the exponents of the terms reach to both sides of the one measured below the edge.",
+        "How far the exponents of 'power laws' reach to both sides of the one measured below the edge.",
         gt=0,
         le=5,
         advanced=True,
@@ -162,17 +191,24 @@ class ReferenceSettings(StageSettings):
         "holds no zero-loss peak.",
         advanced=True,
     )
+    automatic: Literal["low loss", "blind"] = knob(
+        "low loss",
+        "Automatic references by",
+        "How 'auto' finds the phases. Low loss: the two ends of the plane that all M edges span; works at the "
+        "lowest dose. Blind: independent components of the core loss, as published; needs more dose.",
+        advanced=True,
+    )
     purify: Literal["extreme", "known", "none"] = knob(
         "extreme",
         "Purification",
         "A region of a core-shell particle shows a mixture. Extreme: move each reference to the purest "
-        "pixels of all tilts, found in the low loss. Known: take off the shares given below. None: take "
-        "the regions as they are.",
+        "pixels of all tilts, found in the low loss. Known: take off the shares given below, of two phases. "
+        "None: take the regions as they are.",
     )
     extreme_share: float = knob(
         0.02,
         "Share of extreme pixels",
-        "Which part of the Fe signal, at each end of the spread of spectra, counts as pure. Larger is less "
+        "Which part of the metal signal, at each end of the spread of spectra, counts as pure. Larger is less "
         "noisy and less pure.",
         gt=0,
         le=0.5,
@@ -194,6 +230,52 @@ class ReferenceSettings(StageSettings):
         lt=1,
     )
 
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        core = (self.core_low_ev, self.core_edge_ev, self.continuum_ev, self.core_high_ev)
+        low = (self.low_low_ev, self.low_edge_ev, self.low_high_ev)
+        for what, energies in (("core-loss", core), ("low-loss", low)):
+            if not all(a < b for a, b in pairwise(energies)):
+                raise ValueError(f"the {what} energies must ascend, got {energies} eV; correct the windows")
+        return self
+
+
+# L3 and the next edge that the windows must stay clear of; M (N for Ce) and the plasmon below it. Energies of
+# the edges: Ahn & Krivanek, EELS Atlas (1983).
+_WINDOWS_EV: dict[str, dict[str, float]] = {
+    "Fe": {},
+    "Mn": {
+        "core_low_ev": 590, "core_edge_ev": 634, "continuum_ev": 666, "core_high_ev": 745,
+        "low_low_ev": 38, "low_edge_ev": 45, "low_high_ev": 74,
+    },
+    "Co": {
+        "core_low_ev": 710, "core_edge_ev": 773, "continuum_ev": 808, "core_high_ev": 880,
+        "low_low_ev": 46, "low_edge_ev": 56, "low_high_ev": 86,
+    },
+    "Ni": {
+        "core_low_ev": 780, "core_edge_ev": 849, "continuum_ev": 886, "core_high_ev": 970,
+        "low_low_ev": 50, "low_edge_ev": 63, "low_high_ev": 95,
+    },
+    "Ce": {
+        "core_low_ev": 810, "core_edge_ev": 875, "continuum_ev": 915, "core_high_ev": 1000,
+        "low_low_ev": 85, "low_edge_ev": 105, "low_high_ev": 150,
+    },
+}  # fmt: skip
+METALS = tuple(_WINDOWS_EV)
+
+
+def reference_settings(metal: str) -> ReferenceSettings:
+    """Give settings whose windows suit an element: L2,3 teaches M2,3 (Fe, Mn, Co, Ni), M4,5 teaches N4,5 (Ce).
+
+    Raises
+    ------
+    InputError
+        For an element without windows of its own; any other pair of edges is a matter of setting them.
+    """
+    if metal not in _WINDOWS_EV:
+        raise InputError(expected("metal", ", ".join(METALS), metal, "Set the windows of its edges by hand"))
+    return ReferenceSettings(**_WINDOWS_EV[metal])
+
 
 class UnmixSettings(StageSettings):
     """How every pixel is split into background and references."""
@@ -202,8 +284,8 @@ class UnmixSettings(StageSettings):
         "unbiased",
         "Abundances",
         "Unbiased lets noise go below zero, so that empty pixels average to zero and the error bars hold: "
-        "what a reconstruction wants, which forbids negative voxels itself. Non-negative looks cleaner and "
-        "lifts every noisy pixel. Background weights never go below zero.",
+        "what a reconstruction wants, which forbids negative voxels itself. Non-negative keeps abundances "
+        "and background at or above zero, looks cleaner and lifts every noisy pixel.",
     )
     plural_scattering: bool = knob(
         True,

@@ -1,4 +1,4 @@
-"""Knobs of the reconstructions: SIRT, CS-TV and the deep image priors DIP-TV and DIPm-TV."""
+"""Knobs of the reconstructions: WBP, SIRT, CS-TV and the deep image priors DIP-TV and DIPm-TV."""
 
 from __future__ import annotations
 
@@ -8,10 +8,29 @@ from pydantic import model_validator
 
 from napari_dipmtv.settings.base import StageSettings, knob
 
-Method = Literal["sirt", "cs-tv", "dip-tv", "dipm-tv"]
+Method = Literal["wbp", "sirt", "cs-tv", "dip-tv", "dipm-tv"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 DataTerm = Literal["auto", "poisson", "covariance", "least-squares"]
+WbpFilter = Literal["ramp", "shepp-logan", "cosine", "hamming", "hann"]
 TvKind = Literal["vectorial", "per-channel", "channel-sum"]
+
+
+class WbpSettings(StageSettings):
+    """Weighted back-projection: instant and linear; noise and the streaks of few tilts stay in the volume."""
+
+    filter: WbpFilter = knob(
+        "hann",
+        "Filter",
+        "What tames the noise that the ramp brings up, mildest first: the bare ramp, Shepp-Logan, cosine, Hamming, "
+        "Hann.",
+    )
+    cutoff: float = knob(
+        1.0,
+        "Cut-off",
+        "Part of the highest frequency of the maps that is kept. Less is smoother.",
+        gt=0,
+        le=1,
+    )
 
 
 class SirtSettings(StageSettings):
@@ -57,9 +76,10 @@ class CsTvSettings(StageSettings):
         "and plain least squares for maps without statistics.",
     )
     tolerance: float = knob(
-        2e-4,
-        "Stop at change",
-        "The run ends when one step changes the volume by less than this fraction.",
+        1e-2,
+        "Stop at gap",
+        "The run ends when the cost is proven to lie within this fraction of the least possible (duality gap). "
+        "Less takes longer; 0 takes all iterations.",
         ge=0,
         le=1,
         advanced=True,
@@ -200,9 +220,10 @@ class DipSettings(StageSettings):
         return self
 
 
-MethodSettings = SirtSettings | CsTvSettings | DipSettings
+MethodSettings = WbpSettings | SirtSettings | CsTvSettings | DipSettings
 
-METHODS: dict[Method, type[SirtSettings] | type[CsTvSettings] | type[DipSettings]] = {
+METHODS: dict[Method, type[WbpSettings] | type[SirtSettings] | type[CsTvSettings] | type[DipSettings]] = {
+    "wbp": WbpSettings,
     "sirt": SirtSettings,
     "cs-tv": CsTvSettings,
     "dip-tv": DipSettings,

@@ -5,7 +5,12 @@ The names are bound here, not on demand: some verbs share the name of their modu
 
 from napari_dipmtv.spectra.automatic import auto_l_references
 from napari_dipmtv.spectra.background import fit_power_law
+from napari_dipmtv.spectra.blind import blind_l_references
+from napari_dipmtv.spectra.decompose import Denoised, Scree, denoise
+from napari_dipmtv.spectra.deconvolve import fourier_log, fourier_ratio
+from napari_dipmtv.spectra.diagnostics import ReferenceOverlay, fit_region, reference_overlay
 from napari_dipmtv.spectra.dose import Dose, dose
+from napari_dipmtv.spectra.efficiency import DoseEfficiency, dose_efficiency
 from napari_dipmtv.spectra.l_references import (
     given_l_references,
     l_references,
@@ -14,28 +19,43 @@ from napari_dipmtv.spectra.l_references import (
 )
 from napari_dipmtv.spectra.m_references import m_references
 from napari_dipmtv.spectra.prepare import prepare
-from napari_dipmtv.spectra.references import LReferences, MReferences, References
+from napari_dipmtv.spectra.references import LReferences, MixingRange, MReferences, References
+from napari_dipmtv.spectra.thickness import Thickness, thickness
 from napari_dipmtv.spectra.unmix import SpectrumFit, Unmixed, fit_spectrum, unmix
 from napari_dipmtv.spectra.zero_loss import ZeroLoss, zero_loss
 
 __all__ = [
+    "Denoised",
     "Dose",
+    "DoseEfficiency",
     "LReferences",
     "MReferences",
+    "MixingRange",
+    "ReferenceOverlay",
     "References",
+    "Scree",
     "SpectrumFit",
+    "Thickness",
     "Unmixed",
     "ZeroLoss",
     "auto_l_references",
+    "blind_l_references",
+    "denoise",
     "dose",
+    "dose_efficiency",
     "fit_power_law",
+    "fit_region",
     "fit_spectrum",
+    "fourier_log",
+    "fourier_ratio",
     "given_l_references",
     "l_references",
     "m_references",
     "prepare",
+    "reference_overlay",
     "region_plural",
     "region_spectrum",
+    "thickness",
     "unmix",
     "zero_loss",
 ]

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from napari_dipmtv.data import ReferenceSpectrum, SpectrumSeries
+from napari_dipmtv.data import SpectrumSeries
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.spectra import ReferenceSettings
 from napari_dipmtv.spectra.edge_plane import edge_plane
-from napari_dipmtv.spectra.l_references import common_energy, taught
+from napari_dipmtv.spectra.l_references import by_valence, common_energy, taught
 from napari_dipmtv.spectra.references import LReferences
 
 _STANDS_OUT = 1.5  # variance of the direction of difference over that of noise
@@ -56,20 +56,13 @@ def auto_l_references(
         low = plane.references(names, np.array([[1.0, sign], [1.0, -sign]]), ("found automatically",) * 2)
         return taught(series, low, purification, keep_purer=False)
 
-    first, second = learnt(1.0, settings.replace(purify="none")).spectra
-    reduced_first = _centroid(first, settings.core_edge_ev) <= _centroid(second, settings.core_edge_ev)
+    mixed = learnt(1.0, settings.replace(purify="none")).spectra
+    reduced_first = by_valence(mixed, settings) == mixed
     found = learnt(1.0 if reduced_first else -1.0, settings)
     said = (
         f"{names[0]} and {names[1]} found automatically in the purest {settings.extreme_share:.0%} of the "
-        "Fe signal at each end: taken as pure, although a beam through a shell may cross both phases "
-        f"everywhere; positivity alone would allow to take another {found.ambiguity[0]:.0%} and "
-        f"{found.ambiguity[1]:.0%} off."
+        "metal signal at each end: taken as pure, although a beam through a shell may cross both phases "
+        "everywhere."
     )
-    return replace(found, raw=(), taken_off=(), notes=(said,))
-
-
-def _centroid(reference: ReferenceSpectrum, edge_ev: float) -> float:
-    """Mean energy of L3, the first 10 eV of the edge."""
-    window = reference.energy.window(edge_ev, edge_ev + 10.0)
-    weight = np.maximum(reference.intensity[window], 0.0)
-    return float((weight * reference.energy.values[window]).sum() / max(float(weight.sum()), 1e-12))
+    words = tuple(open_range.words for open_range in found.ranges)
+    return replace(found, raw=(), taken_off=(), notes=(said, *words))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_dipmtv.data import F64, EnergyAxis
 from napari_dipmtv.errors import InputError, expected
+from napari_dipmtv.settings.spectra import BackgroundModel, ReferenceSettings
 
 _EXPONENTS = np.linspace(-2.0, 12.0, 1401)
 
@@ -62,8 +64,11 @@ def power_law(amplitude: F64, exponent: F64, energy: EnergyAxis, high_ev: float)
     return np.where(e > 0, curve, 0.0)
 
 
-def exponents_around(center: float, terms: int, spread: float) -> tuple[float, ...]:
-    """Choose the fixed exponents of a background basis around a measured one."""
+def exponents_around(center: float, settings: ReferenceSettings) -> tuple[float, ...]:
+    """Choose the fixed exponents of the background model around a measured one."""
+    if settings.background != "power laws":
+        return (center,)
+    terms, spread = settings.background_terms, settings.background_spread
     offsets = np.linspace(-spread, spread, terms) if terms > 1 else np.zeros(1)
     return tuple(float(center + offset) for offset in offsets)
 
@@ -73,3 +78,32 @@ def power_law_basis(energy_ev: F64, exponents: tuple[float, ...]) -> F64:
     log_e = np.log(energy_ev / energy_ev.mean())
     basis = np.exp(-np.asarray(exponents)[:, None] * log_e)
     return np.asarray(basis / basis.mean(axis=1, keepdims=True))
+
+
+def background_basis(
+    model: BackgroundModel, energy_ev: F64, exponents: tuple[float, ...]
+) -> tuple[F64, NDArray[np.bool_]]:
+    """Give the linear basis of a background model and which of its weights may take either sign.
+
+    ``power laws`` add up laws of fixed exponents. ``power law`` is one law whose exponent may differ from pixel
+    to pixel: to first order ``A E^-(r + d) = A E^-r (1 - d ln E)``, linear in ``A`` and ``A d``. An offset adds
+    a constant.
+
+    Returns
+    -------
+    basis : float array (k, e)
+        Each row with a mean magnitude of 1.
+    either_sign : bool array (k,)
+    """
+    basis = power_law_basis(energy_ev, exponents)
+    if model == "power laws":
+        return basis, np.zeros(len(basis), dtype=bool)
+    if len(exponents) != 1:
+        raise InputError(
+            expected(f"background '{model}'", "one exponent", len(exponents), "Learn the references again")
+        )
+    tilted = -basis[0] * np.log(energy_ev / energy_ev.mean())
+    rows, either = [basis[0], tilted / np.abs(tilted).mean()], [False, True]
+    if model == "power law + offset":
+        rows, either = [*rows, np.ones_like(energy_ev)], [*either, False]
+    return np.stack(rows), np.array(either)

@@ -8,13 +8,15 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from napari_dipmtv.data import F64, EnergyAxis, ReferenceSpectrum, SpectrumImage, SpectrumSeries
-from napari_dipmtv.settings.spectra import ReferenceSettings
-from napari_dipmtv.spectra.background import exponents_around, fit_power_law, power_law_basis
+from napari_dipmtv.errors import InputError, expected
+from napari_dipmtv.settings.spectra import BackgroundModel, ReferenceSettings
+from napari_dipmtv.spectra.background import background_basis, exponents_around, fit_power_law
 from napari_dipmtv.spectra.plural import plural_scattering
 from napari_dipmtv.spectra.references import MReferences, total_counts
-from napari_dipmtv.spectra.regression import edges_of
+from napari_dipmtv.spectra.regression import edge_significance, edges_of
 
 _SMOOTH_PX = 1.5
+_CERTAIN = 5.0  # standard deviations: no particle, no references
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,21 +37,23 @@ class EdgePlane:
     exponents: tuple[float, ...]
     window_ev: tuple[float, float]
     strength: float
+    background: BackgroundModel
 
     def coordinates(self, spectrum: F64) -> F64:
         """Give how much of each edge (n,) a low-loss spectrum on the window holds, beside its background."""
-        basis = np.vstack([self.edges, power_law_basis(self.axis.values, self.exponents)]) / self.sigma
+        behind, _ = background_basis(self.background, self.axis.values, self.exponents)
+        basis = np.vstack([self.edges, behind]) / self.sigma
         return np.asarray(np.linalg.lstsq(basis.T, spectrum / self.sigma, rcond=None)[0][: len(self.edges)])
 
     def references(self, names: tuple[str, ...], coordinates: F64, sources: tuple[str, ...]) -> MReferences:
-        """Give the edges at coordinates (c, n), each with an area of 1, as references without Fe content."""
+        """Give the edges at coordinates (c, n), each with an area of 1, as references without metal content."""
         edges = coordinates @ self.edges
         edges = edges / np.maximum(np.abs(edges).sum(axis=1, keepdims=True), 1e-300)
         spectra = tuple(
             ReferenceSpectrum(name, edge, self.axis, source)
             for name, edge, source in zip(names, edges, sources, strict=True)
         )
-        return MReferences(spectra, self.window_ev, self.exponents, 1.0)
+        return MReferences(spectra, self.window_ev, self.exponents, 1.0, background=self.background)
 
 
 def edge_plane(series: SpectrumSeries, settings: ReferenceSettings, dimensions: int) -> EdgePlane:
@@ -66,12 +70,14 @@ def edge_plane(series: SpectrumSeries, settings: ReferenceSettings, dimensions: 
     exponent = float(
         fit_power_law(spectrum[None], images[0].energy, settings.low_low_ev, settings.low_edge_ev)[1][0]
     )
-    exponents = exponents_around(exponent, settings.background_terms, settings.background_spread)
+    exponents = exponents_around(exponent, settings)
     e, total = energy.values[window], spectrum[window]
     sigma = np.sqrt(np.maximum(counted, 1e-3 * counted.mean()))
     mean_edge = edges_of(total, e, exponents, settings.low_edge_ev)
+    _check_stands_out(edge_significance(counted, mean_edge, e, exponents, settings.low_edge_ev), settings)
     mean_edge /= max(float(np.abs(mean_edge).sum()), 1e-300)
-    known = np.vstack([power_law_basis(e, exponents), mean_edge]) / sigma
+    behind, _ = background_basis(settings.background, e, exponents)
+    known = np.vstack([behind, mean_edge]) / sigma
     values, vectors = np.linalg.eigh(_scatter(images, window, known, sigma))
     others = (vectors[:, ::-1].T * sigma)[: dimensions - 1]
     others = np.where(e < settings.low_edge_ev, 0.0, others)
@@ -83,7 +89,20 @@ def edge_plane(series: SpectrumSeries, settings: ReferenceSettings, dimensions: 
         exponents=exponents,
         window_ev=(settings.low_low_ev, settings.low_high_ev),
         strength=float(values[-max(dimensions - 1, 1)] / max(float(values[-10]), 1e-300)),
+        background=settings.background,
     )
+
+
+def _check_stands_out(significance: float, settings: ReferenceSettings) -> None:
+    if significance < _CERTAIN:
+        raise InputError(
+            expected(
+                "low-loss edge",
+                f"one above {settings.low_edge_ev:g} eV that stands {_CERTAIN:g} sigma out of its background",
+                f"{significance:.1f}",
+                "Check the windows and the energy axis, or use more pixels",
+            )
+        )
 
 
 def single_scattering(low_loss: SpectrumImage, stop: int, settings: ReferenceSettings) -> SpectrumImage:

@@ -1,4 +1,4 @@
-"""Regions, or given spectra, become L references of equal Fe content."""
+"""Regions, or given spectra, become L references of equal metal content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from napari_dipmtv.spectra.unmix import teaching_maps
 def l_references(
     series: SpectrumSeries, regions: Mapping[str, Region], settings: ReferenceSettings | None = None
 ) -> LReferences:
-    """Turn named regions into L references: all pixels used, background off, equal Fe content, purified.
+    """Turn named regions into L references: all pixels used, background off, equal metal content, purified.
 
     The core loss of a region alone holds too few counts: a noisy reference makes the maps of two phases too
     alike. But the low loss of the same region shows the same mixture 50 times stronger. So each region only
@@ -62,7 +62,7 @@ def given_l_references(
 ) -> LReferences:
     """Turn spectra from files, background already removed, into L references on the axis of the series.
 
-    Given spectra count as pure: they are only interpolated and brought to equal Fe content.
+    Given spectra count as pure: they are only interpolated and brought to equal metal content.
     """
     settings = ReferenceSettings() if settings is None else settings
     energy, here = common_energy(series), []
@@ -77,18 +77,18 @@ def given_l_references(
                 )
             )
         intensity = np.interp(energy.values, s.energy.values, s.intensity, left=0.0, right=0.0)
-        content = _fe_content(intensity, energy, settings, s.name)
+        content = metal_content(intensity, energy, settings, s.name)
         intensity = np.where(energy.values < settings.core_edge_ev, 0.0, intensity / content)
         here.append(ReferenceSpectrum(s.name, intensity, energy, s.source))
     if not here:
         raise InputError(expected("references", "one for each phase", "none", "Load a reference spectrum"))
-    return _checked(series, tuple(here), settings, ("The given references count as pure.",))
+    return checked(series, tuple(here), settings, ("The given references count as pure.",))
 
 
 def taught(
     series: SpectrumSeries, low: MReferences, settings: ReferenceSettings, keep_purer: bool = True
 ) -> LReferences:
-    """Learn the L references that belong to low-loss edges, bring them to equal Fe content, purify them."""
+    """Learn the L references that belong to low-loss edges, bring them to equal metal content, purify them."""
     condition_number(np.stack([s.intensity for s in low.spectra]))
     maps = teaching_maps(series, low, settings.plural_scattering)
     energy = common_energy(series)
@@ -98,7 +98,7 @@ def taught(
     exponents = _core_exponents(series, settings)
     edges = np.zeros((len(low.spectra), energy.size))
     edges[:, window] = edges_of(learnt.spectra, energy.values[window], exponents, settings.core_edge_ev)
-    content = np.array([_fe_content(e, energy, settings, n) for e, n in zip(edges, low.names, strict=True)])
+    content = np.array([metal_content(e, energy, settings, n) for e, n in zip(edges, low.names, strict=True)])
     spectra = tuple(
         ReferenceSpectrum(s.name, edge, energy, s.source)
         for s, edge in zip(low.spectra, edges / content[:, None], strict=True)
@@ -106,11 +106,11 @@ def taught(
     condition = f"condition number of their maps {learnt.condition:.1f}"
     said = f"L references learnt from {learnt.pixels} pixels; {condition}."
     assert maps.covariance is not None
-    iron = maps.replace(
+    content_maps = maps.replace(
         data=maps.data * content.astype(np.float32)[:, None, None, None],
         covariance=maps.covariance * np.outer(content, content).astype(np.float32)[:, :, None, None, None],
     )
-    return purified(_checked(series, spectra, settings, (said,)), iron, settings, keep_purer)
+    return purified(checked(series, spectra, settings, (said,)), content_maps, settings, keep_purer)
 
 
 def region_spectrum(series: SpectrumSeries, region: Region, low_loss: bool = False) -> F64:
@@ -154,26 +154,45 @@ def common_energy(series: SpectrumSeries) -> EnergyAxis:
     return first.core_loss.energy
 
 
-def _checked(
+def by_valence(
+    spectra: tuple[ReferenceSpectrum, ...], settings: ReferenceSettings
+) -> tuple[ReferenceSpectrum, ...]:
+    """Sort L references from reduced to oxidised: the metal line moves up as electrons leave.
+
+    By the mean energy of the first 10 eV of the edge, which hold its L3 line.
+    """
+
+    def centroid(reference: ReferenceSpectrum) -> float:
+        window = reference.energy.window(settings.core_edge_ev, settings.core_edge_ev + 10.0)
+        weight = np.maximum(reference.intensity[window], 0.0)
+        return float((weight * reference.energy.values[window]).sum() / max(float(weight.sum()), 1e-12))
+
+    return tuple(sorted(spectra, key=centroid))
+
+
+def checked(
     series: SpectrumSeries,
     spectra: tuple[ReferenceSpectrum, ...],
     settings: ReferenceSettings,
     notes: tuple[str, ...],
 ) -> LReferences:
+    """Put L references together with their fit window and background; refuses references all alike."""
     edge = spectra[0].energy.window(settings.core_edge_ev, settings.core_high_ev)
     condition = condition_number(np.stack([s.intensity[edge] for s in spectra]))
     limits = (settings.core_low_ev, settings.core_high_ev)
-    return LReferences(spectra, limits, _core_exponents(series, settings), condition, notes, raw=spectra)
+    return LReferences(
+        spectra, limits, _core_exponents(series, settings), condition, notes, settings.background, raw=spectra
+    )
 
 
 def _core_exponents(series: SpectrumSeries, settings: ReferenceSettings) -> tuple[float, ...]:
     total, energy = total_counts([pair.core_loss for pair in series.tilts]), series.tilts[0].core_loss.energy
     exponent = float(fit_power_law(total[None], energy, settings.core_low_ev, settings.core_edge_ev)[1][0])
-    return exponents_around(exponent, settings.background_terms, settings.background_spread)
+    return exponents_around(exponent, settings)
 
 
-def _fe_content(edge: F64, energy: EnergyAxis, settings: ReferenceSettings, name: str) -> float:
-    """Sum the post-edge continuum: it counts Fe atoms, whatever their valence."""
+def metal_content(edge: F64, energy: EnergyAxis, settings: ReferenceSettings, name: str) -> float:
+    """Sum the post-edge continuum: it counts metal atoms, whatever their valence."""
     content = float(edge[energy.window(settings.continuum_ev, settings.core_high_ev)].sum())
     if not content > 0:
         raise InputError(

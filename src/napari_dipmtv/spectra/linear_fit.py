@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 
 from napari_dipmtv.data import F64
 from napari_dipmtv.spectra.nnls import nnls
+
+_BLOCK = 128  # pixels whose arrays of 1024 channels stay in the cache of the processor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,7 +24,11 @@ class PixelFits:
 
 
 def fit_counts(
-    counts: F64, basis: F64, free: NDArray[np.bool_], readout: float = 0.0, known: F64 | None = None
+    counts: NDArray[np.floating],
+    basis: F64,
+    free: NDArray[np.bool_],
+    readout: float = 0.0,
+    known: NDArray[np.floating] | None = None,
 ) -> PixelFits:
     """Fit Poisson counts by a sum of basis spectra, every pixel at once.
 
@@ -40,7 +47,7 @@ def fit_counts(
         Components whose weight may fall below zero.
     readout : float
         Standard deviation of the read-out noise per channel, electrons.
-    known : float array (p, e) or (p, 1), optional
+    known : float array (p, e), optional
         Part of the counts that is known beforehand: fitted around, counted in the variance.
 
     Returns
@@ -50,24 +57,50 @@ def fit_counts(
         component that a bound has stopped; where a bound acts on the background it is an upper limit.
     """
     floor = readout**2
-    known = np.zeros((1, 1)) if known is None else known
-    data = counts - known
-    mean = data.mean(axis=0)
+    mean = counts.mean(axis=0, dtype=np.float64)
+    if known is not None:
+        mean = mean - known.mean(axis=0, dtype=np.float64)
     flat = nnls(basis @ basis.T, (basis @ mean)[None])[0]
     shape = np.maximum(flat @ basis, 1e-3 * max(float(mean.mean()), 1e-6))
-    first = basis / (shape + floor)
-    start = nnls(first @ basis.T, data @ first.T)
-    pseudo = shape / shape.sum()
-    weight = 1.0 / (
-        np.maximum(start @ basis + known, 0.0) + pseudo + floor
-    )  # noisy references dip below zero
-    gram = _grams(weight, basis)
-    rhs = (data * weight) @ basis.T
+    weighted = basis / (shape + floor)
+    data_of = _Blocks(counts, known)
+    start = nnls(weighted @ basis.T, np.concatenate([data @ weighted.T for _, data, _ in data_of]))
+    gram = np.empty((len(counts), len(basis), len(basis)))
+    rhs, square = np.empty(start.shape), np.empty(len(counts))
+    for part, data, apart in data_of:
+        weight = _weights(start[part], basis, apart, shape, floor)
+        gram[part] = _grams(weight, basis)
+        weight *= data
+        rhs[part] = weight @ basis.T
+        square[part] = np.einsum("pe,pe->p", weight, data)
     x = nnls(gram, rhs, free, start > 0)
-    residual = data - x @ basis
+    left_over = square - np.einsum("pk,pk->p", x, 2 * rhs - np.einsum("pkl,pl->pk", gram, x))
     freedom = max(counts.shape[1] - basis.shape[0], 1)
-    chi_square = np.einsum("pe,pe,pe->p", residual, residual, weight) / freedom
-    return PixelFits(x, np.asarray(np.linalg.inv(gram), dtype=np.float64), chi_square)
+    return PixelFits(x, np.asarray(np.linalg.inv(gram), dtype=np.float64), left_over / freedom)
+
+
+class _Blocks:
+    """Counts less what is known of them, and what is known, some pixels at a time."""
+
+    def __init__(self, counts: NDArray[np.floating], known: NDArray[np.floating] | None) -> None:
+        self.counts, self.known = counts, known
+
+    def __iter__(self) -> Iterator[tuple[slice, F64, F64 | None]]:
+        for first in range(0, len(self.counts), _BLOCK):
+            part = slice(first, first + _BLOCK)
+            data = self.counts[part].astype(np.float64)
+            known = None if self.known is None else self.known[part].astype(np.float64)
+            yield part, data if known is None else data - known, known
+
+
+def _weights(start: F64, basis: F64, known: F64 | None, shape: F64, floor: float) -> F64:
+    """One over the variance (p, e) of the first fit; noisy references and known parts may dip below zero."""
+    model = start @ basis
+    if known is not None:
+        model += known
+    np.maximum(model, 0.0, out=model)
+    model += shape / shape.sum() + floor
+    return np.reciprocal(model, out=model)
 
 
 def _grams(weight: F64, basis: F64) -> F64:

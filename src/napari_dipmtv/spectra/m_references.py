@@ -29,7 +29,7 @@ def m_references(
     series : SpectrumSeries
         Prepared dual EELS.
     l_references : LReferences
-        Their names and their equal Fe content are handed on.
+        Their names and their equal metal content are handed on.
     settings : ReferenceSettings, optional
 
     Raises
@@ -60,4 +60,5 @@ def m_references(
         for name, edge in zip(names, edges, strict=True)
     )
     said = f"M references learnt from {learnt.pixels} pixels; condition number of the L maps {condition:.1f}."
-    return MReferences(spectra, plane.window_ev, plane.exponents, condition, (*l_references.notes, said))
+    notes = (*l_references.notes, said)
+    return MReferences(spectra, plane.window_ev, plane.exponents, condition, notes, plane.background)

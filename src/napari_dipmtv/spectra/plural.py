@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
+from scipy.ndimage import convolve
 
 from napari_dipmtv.data import F64, SpectrumImage, SpectrumSeries
 from napari_dipmtv.errors import InputError, expected
+from napari_dipmtv.spectra.ring import RING
 
 HALF_WIDTH_EV = (
     4.0  # of the zero-loss peak: many times its FWHM of about 1 eV, below any band-gap loss of note
@@ -39,7 +41,7 @@ def plural_scattering(low_loss: SpectrumImage, stop: int) -> F64:
     Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope (2011), section 4.1.
     """
     axis = low_loss.energy
-    zero = _zero_loss_window(low_loss)
+    zero = zero_loss_window(low_loss)
     origin = round(-axis.start_ev / axis.step_ev)
     i0 = zero_loss_counts(low_loss)[..., None].astype(np.float32)
     d = low_loss.counts[..., origin:stop].copy()
@@ -54,14 +56,25 @@ def plural_scattering(low_loss: SpectrumImage, stop: int) -> F64:
 
 def zero_loss_counts(low_loss: SpectrumImage) -> F64:
     """Electrons within the zero-loss peak, (y, x)."""
-    return np.asarray(low_loss.counts[..., _zero_loss_window(low_loss)].sum(axis=2, dtype=np.float64))
+    return np.asarray(low_loss.counts[..., zero_loss_window(low_loss)].sum(axis=2, dtype=np.float64))
 
 
 def brightest_zero_loss(series: SpectrumSeries) -> float:
-    """Zero-loss electrons where nothing scatters: the median of the brightest hundredth of all pixels."""
-    counts = np.concatenate([zero_loss_counts(pair.low_loss).ravel() for pair in series.tilts])
-    counts = np.sort(counts[np.isfinite(counts)])
-    bright = float(np.median(counts[-max(counts.size // 100, 1) :])) if counts.size else 0.0
+    """Zero-loss electrons where nothing scatters: the mean of the brightest hundredth of all pixels.
+
+    A pixel is chosen by its neighbours and counted by itself, so noise is not mistaken for brightness.
+    """
+    own, around = [], []
+    for pair in series.tilts:
+        counts = zero_loss_counts(pair.low_loss)
+        good = np.isfinite(counts)
+        neighbours = convolve(good.astype(float), RING, mode="constant")
+        total = convolve(np.where(good, counts, 0.0), RING, mode="constant")
+        surrounded = good & (neighbours > 0.6 * RING.sum())
+        own.append(counts[surrounded])
+        around.append(total[surrounded] / neighbours[surrounded])
+    chosen, rank = np.concatenate(own), np.argsort(np.concatenate(around))
+    bright = float(chosen[rank[-max(rank.size // 100, 1) :]].mean()) if rank.size else 0.0
     if bright <= 0:
         raise InputError(
             expected(
@@ -71,7 +84,8 @@ def brightest_zero_loss(series: SpectrumSeries) -> float:
     return bright
 
 
-def _zero_loss_window(low_loss: SpectrumImage) -> slice:
+def zero_loss_window(low_loss: SpectrumImage) -> slice:
+    """Channels of the zero-loss peak; raises `InputError` where the axis does not hold it."""
     axis = low_loss.energy
     if not axis.start_ev <= -0.5 * HALF_WIDTH_EV < HALF_WIDTH_EV <= axis.stop_ev:
         raise InputError(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from napari_dipmtv.data import F32, F64, DualSpectrumImage, EnergyAxis, SpectrumImage, SpectrumSeries
 from napari_dipmtv.errors import GeometryError, InputError, expected
 from napari_dipmtv.settings.spectra import PrepareSettings
+from napari_dipmtv.spectra.deconvolve import fourier_ratio
 from napari_dipmtv.spectra.spikes import find_spikes
 from napari_dipmtv.spectra.zero_loss import ZeroLoss, zero_loss
 from napari_dipmtv.states import State
@@ -49,7 +50,7 @@ def prepare(
         When the dispersions of the tilts differ.
     """
     settings = PrepareSettings() if settings is None else settings
-    zeros = [_measured(pair, settings) for pair in series.tilts]
+    series, zeros = _measured(series, settings)
     low = _target([pair.low_loss for pair in series.tilts], zeros, settings, (-np.inf, settings.low_stop_ev))
     core_range = (settings.core_start_ev, settings.core_stop_ev)
     core = _target([pair.core_loss for pair in series.tilts], zeros, settings, core_range)
@@ -65,7 +66,10 @@ def _prepared(
         core_loss, core_spikes = _moved(pair.core_loss, zero, core, settings)
         report = _report(zero, low_spikes + core_spikes)
         low_loss = low_loss.replace(metadata={**low_loss.metadata, **report})
-        done.append(DualSpectrumImage(low_loss, core_loss))
+        whole = DualSpectrumImage(low_loss, core_loss)
+        if settings.deconvolve_core:
+            whole = DualSpectrumImage(low_loss, fourier_ratio(whole))
+        done.append(whole)
         yield State(
             iteration=len(done),
             total=len(series.tilts),
@@ -75,7 +79,27 @@ def _prepared(
         )
 
 
-def _measured(pair: DualSpectrumImage, settings: PrepareSettings) -> ZeroLoss:
+def _measured(series: SpectrumSeries, settings: PrepareSettings) -> tuple[SpectrumSeries, list[ZeroLoss]]:
+    """Find the zero losses of all tilts, and leave out tilts without any where the settings say so."""
+    zeros = [_zero_loss(pair, settings) for pair in series.tilts]
+    if settings.leave_out_bad_tilts and any(zero.usable.any() for zero in zeros):
+        good = [(pair, zero) for pair, zero in zip(series.tilts, zeros, strict=True) if zero.usable.any()]
+        return SpectrumSeries(tuple(pair for pair, _ in good)), [zero for _, zero in good]
+    for pair, zero in zip(series.tilts, zeros, strict=True):
+        if not zero.usable.any():
+            raise InputError(
+                expected(
+                    f"spectra at {pair.tilt_deg:g} deg",
+                    f"some pixels with a zero-loss peak of quality {settings.min_quality:g} or more within "
+                    f"±{settings.search_ev:g} eV, and finite counts",
+                    f"best {zero.quality.max():.2f}",
+                    "Search further, lower the quality, or leave out bad tilts",
+                )
+            )
+    return series, zeros
+
+
+def _zero_loss(pair: DualSpectrumImage, settings: PrepareSettings) -> ZeroLoss:
     grid = pair.low_loss.counts.shape[:2]
     finite = np.asarray(
         np.isfinite(pair.low_loss.counts).all(axis=2) & np.isfinite(pair.core_loss.counts).all(axis=2)
@@ -83,17 +107,7 @@ def _measured(pair: DualSpectrumImage, settings: PrepareSettings) -> ZeroLoss:
     if settings.alignment == "none":
         return ZeroLoss(np.zeros(grid), np.zeros(grid), np.ones(grid), finite)
     zero = zero_loss(pair.low_loss, settings)
-    usable = zero.usable & finite
-    if not usable.any():
-        raise InputError(
-            expected(
-                f"zero-loss peaks at {pair.tilt_deg:g} deg",
-                f"some pixels of quality {settings.min_quality:g} or more within ±{settings.search_ev:g} eV",
-                f"best {zero.quality.max():.2f}",
-                "Search further, lower the quality, or leave this tilt out",
-            )
-        )
-    return ZeroLoss(zero.drift_ev, zero.error_ev, zero.quality, usable)
+    return ZeroLoss(zero.drift_ev, zero.error_ev, zero.quality, zero.usable & finite)
 
 
 def _target(

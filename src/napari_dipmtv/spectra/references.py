@@ -9,27 +9,43 @@ from numpy.typing import NDArray
 
 from napari_dipmtv.data import F64, EnergyAxis, ReferenceSpectrum, SpectrumImage
 from napari_dipmtv.errors import InputError, expected
-from napari_dipmtv.spectra.background import power_law_basis
+from napari_dipmtv.settings.spectra import BackgroundModel
+from napari_dipmtv.spectra.background import background_basis
 
 WORST_CONDITION = 1e8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Basis:
+    """Basis spectra (k, e) on the fit window: background first, then references.
+
+    ``is_reference`` (k,) says which is which, ``either_sign`` (k,) whose weight no model bounds.
+    """
+
+    window: slice
+    spectra: F64
+    is_reference: NDArray[np.bool_]
+    either_sign: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class References:
-    """What a pixel is split into: power laws of fixed exponent and reference spectra on one energy axis.
+    """What a pixel is split into: a background and reference spectra on one energy axis.
 
     Attributes
     ----------
     spectra : tuple of ReferenceSpectrum
-        Equal Fe content; names become the channels of the maps.
+        Equal metal content; names become the channels of the maps.
     window_ev : tuple of float
         Energies that are fitted.
     exponents : tuple of float
-        Exponents of the background power laws.
+        Exponents of the background.
     condition : float
         Condition number of what decided on the split; large means that noise decides.
     notes : tuple of str
         Plain sentences: what was done and assumed.
+    background : str
+        Which background the exponents belong to (`background.background_basis`).
     """
 
     spectra: tuple[ReferenceSpectrum, ...]
@@ -37,6 +53,7 @@ class References:
     exponents: tuple[float, ...]
     condition: float
     notes: tuple[str, ...] = ()
+    background: BackgroundModel = "power laws"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -48,13 +65,36 @@ class References:
         """The axis of the references."""
         return self.spectra[0].energy
 
-    def basis(self, energy: EnergyAxis) -> tuple[slice, F64, NDArray[np.bool_]]:
-        """Give the fit window on an axis, the basis (k, e) and which components are references (k,)."""
+    def basis(self, energy: EnergyAxis) -> Basis:
+        """Give what a spectrum on an axis is fitted with."""
         window = energy.window(*self.window_ev)
         e = energy.values[window]
         inside = [np.interp(e, s.energy.values, s.intensity, left=0.0, right=0.0) for s in self.spectra]
-        basis = np.vstack([power_law_basis(e, self.exponents), inside])
-        return window, basis, np.arange(len(basis)) >= len(self.exponents)
+        behind, either_sign = background_basis(self.background, e, self.exponents)
+        is_reference = np.arange(len(behind) + len(inside)) >= len(behind)
+        return Basis(window, np.vstack([behind, inside]), is_reference, np.pad(either_sign, (0, len(inside))))
+
+
+@dataclass(frozen=True, slots=True)
+class MixingRange:
+    """Share of ``other`` that may still be in ``reference`` (``most``), or be missing (``least``, below zero).
+
+    Within it no intensity and no abundance would be negative: the measurement cannot decide.
+    """
+
+    reference: str
+    other: str
+    least: float
+    most: float
+
+    @property
+    def words(self) -> str:
+        """The range in one sentence."""
+        return (
+            f"{self.reference} may still hold up to {self.most:.0%} {self.other}, or lack up to "
+            f"{-self.least:.0%}, before an intensity or an abundance turns negative; what it holds mixes the "
+            "maps by the same share."
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,14 +106,17 @@ class LReferences(References):
     raw : tuple of ReferenceSpectrum
         The same before purification.
     taken_off : tuple of float
-        Share of Fe atoms of the other reference that purification removed from each.
+        Share of metal atoms of the other references that purification removed from each.
     ambiguity : tuple of float
         Largest further share that would leave no negative intensity: what spectra alone cannot decide.
+    ranges : tuple of MixingRange
+        The same for each pair, with what the abundances say.
     """
 
     raw: tuple[ReferenceSpectrum, ...] = ()
     taken_off: tuple[float, ...] = ()
     ambiguity: tuple[float, ...] = ()
+    ranges: tuple[MixingRange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_dipmtv.data import F64, ChannelMaps
 from napari_dipmtv.errors import InputError, expected
-from napari_dipmtv.spectra.background import power_law_basis
+from napari_dipmtv.spectra.background import background_basis, power_law_basis
 from napari_dipmtv.spectra.references import WORST_CONDITION
 
 
@@ -79,11 +79,34 @@ def counting_variance(counts: NDArray[np.floating]) -> F64:
 def edges_of(spectra: F64, energy_ev: F64, exponents: tuple[float, ...], edge_ev: float) -> F64:
     """Fit the background basis below the edge, take it off, and give zero below the edge.
 
-    The outer two exponents are used, with weights of either sign: a short window fixes no third one, and a
-    learnt spectrum may hold less background than vacuum does.
+    Two shapes are used, with weights of either sign: the outer two exponents, or the only one and its change.
+    A short window fixes no third one, and a learnt spectrum may hold less background than vacuum does.
     """
+    below, basis = _pre_edge(energy_ev, exponents, edge_ev)
+    weights = np.linalg.lstsq(basis[:, below].T, spectra[..., below].T, rcond=None)[0]
+    return np.where(below, 0.0, spectra - weights.T @ basis)
+
+
+def edge_significance(
+    counts: F64, edges: F64, energy_ev: F64, exponents: tuple[float, ...], edge_ev: float
+) -> float:
+    """Give the area of an edge (e,) over its standard deviation, that of the extrapolated background included.
+
+    ``counts`` (e,) are all electrons, edge and background: their Poisson variance.
+    """
+    below, basis = _pre_edge(energy_ev, exponents, edge_ev)
+    carried = basis[:, ~below].sum(axis=1) @ np.linalg.pinv(basis[:, below].T)  # what each channel below adds
+    variance = counts[~below].sum() + (carried**2 @ counts[below])
+    return float(edges[~below].sum() / np.sqrt(max(float(variance), 1e-300)))
+
+
+def _pre_edge(energy_ev: F64, exponents: tuple[float, ...], edge_ev: float) -> tuple[NDArray[np.bool_], F64]:
+    """Channels below the edge and the background shapes that are fitted there."""
     below = energy_ev < edge_ev
-    basis = power_law_basis(energy_ev, tuple(sorted({exponents[0], exponents[-1]})))
+    if len(exponents) > 1:
+        basis = power_law_basis(energy_ev, (exponents[0], exponents[-1]))
+    else:
+        basis, _ = background_basis("power law", energy_ev, exponents)
     if below.sum() < 2 * len(basis):
         raise InputError(
             expected(
@@ -93,8 +116,7 @@ def edges_of(spectra: F64, energy_ev: F64, exponents: tuple[float, ...], edge_ev
                 "Start the fit window lower",
             )
         )
-    weights = np.linalg.lstsq(basis[:, below].T, spectra[..., below].T, rcond=None)[0]
-    return np.where(below, 0.0, spectra - weights.T @ basis)
+    return below, basis
 
 
 def condition_of(gram: F64) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,10 +19,16 @@ from napari_dipmtv.data import (
 )
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.spectra import UnmixSettings
+from napari_dipmtv.spectra.decompose import DENOISED
 from napari_dipmtv.spectra.linear_fit import PixelFits, fit_counts
 from napari_dipmtv.spectra.plural import brightest_zero_loss, plural_scattering, zero_loss_counts
-from napari_dipmtv.spectra.references import LReferences, References, condition_number
+from napari_dipmtv.spectra.references import Basis, LReferences, References, condition_number
 from napari_dipmtv.states import State, run
+
+_SHARED_NOISE = (
+    "The spectra were denoised, so that pixels share noise: the errors and the chi-square of these maps do not "
+    "hold. Unmix the spectra as counted for anything but looking."
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,6 +111,8 @@ def unmix(
     """
     settings = UnmixSettings() if settings is None else settings
     condition_number(_reference_rows(references))
+    if any(DENOISED in image.metadata for pair in series.tilts for image in (pair.low_loss, pair.core_loss)):
+        references = replace(references, notes=(*references.notes, _SHARED_NOISE))
     brightest = brightest_zero_loss(series) if settings.plural_scattering else None
     return _views(series, references, settings, brightest)
 
@@ -144,14 +152,15 @@ def fit_spectrum(
     a low-loss region; it is counted to the background.
     """
     settings = UnmixSettings() if settings is None else settings
-    window, basis, is_reference = references.basis(energy)
+    basis = references.basis(energy)
+    window = basis.window
     data = np.asarray(spectrum, dtype=np.float64)[window]
     if not np.isfinite(data).all():
         raise InputError(expected("spectrum", "finite counts", "NaN or inf", "Leave out unusable pixels"))
     beforehand = np.zeros(data.size) if known is None else np.asarray(known, dtype=np.float64)[window]
-    free = _free(is_reference, settings)
-    fits = fit_counts(data[None], basis, free, settings.readout_electrons, beforehand[None])
-    parts = fits.weights[0][:, None] * basis
+    free = _free(basis, settings)
+    fits = fit_counts(data[None], basis.spectra, free, settings.readout_electrons, beforehand[None])
+    parts, is_reference = fits.weights[0][:, None] * basis.spectra, basis.is_reference
     return SpectrumFit(
         energy_ev=energy.values[window],
         data=data,
@@ -169,8 +178,9 @@ def _reference_rows(references: References) -> F64:
     return np.stack([s.intensity[s.energy.window(*references.window_ev)] for s in references.spectra])
 
 
-def _free(is_reference: NDArray[np.bool_], settings: UnmixSettings) -> NDArray[np.bool_]:
-    return is_reference & (settings.abundances == "unbiased")
+def _free(basis: Basis, settings: UnmixSettings) -> NDArray[np.bool_]:
+    """All components or none: a bound on the background alone would lift or lower what lies on it."""
+    return basis.either_sign | (settings.abundances == "unbiased")
 
 
 def _view(
@@ -178,34 +188,38 @@ def _view(
 ) -> _View:
     core = isinstance(references, LReferences)
     image = pair.core_loss if core else pair.low_loss
-    window, basis, is_reference = references.basis(image.energy)
-    counts = image.counts[..., window].reshape(-1, basis.shape[1]).astype(np.float64)
-    known = np.zeros((len(counts), 1))
+    basis = references.basis(image.energy)
+    window = basis.window
+    counts = image.counts[..., window].reshape(-1, basis.spectra.shape[1])
+    known = None
     if settings.plural_scattering and not core:
         known = plural_scattering(pair.low_loss, window.stop)[..., window].reshape(counts.shape)
     scale = np.ones(len(counts))
     if brightest is not None:
         left = zero_loss_counts(pair.low_loss).ravel()
         scale = brightest / np.where(left > 0, left, np.nan)
-    valid = np.asarray(np.isfinite(counts).all(axis=1) & np.isfinite(known).all(axis=1) & np.isfinite(scale))
+    valid = np.isfinite(counts).all(axis=1) & np.isfinite(scale)
+    if known is not None:
+        valid &= np.isfinite(known).all(axis=1)
     if not valid.any():
         raise InputError(
             expected(f"spectra at {image.tilt_deg:g} deg", "usable pixels", "none", "Leave this tilt out")
         )
-    free = _free(is_reference, settings)
-    fits = fit_counts(counts[valid], basis, free, settings.readout_electrons, known[valid])
-    return _as_view(image, fits, basis, is_reference, valid, scale[valid])
+    apart = None if known is None else known[valid]
+    free = _free(basis, settings)
+    fits = fit_counts(counts[valid], basis.spectra, free, settings.readout_electrons, apart)
+    return _as_view(image, fits, basis, valid, scale[valid])
 
 
 def _as_view(
     image: SpectrumImage,
     fits: PixelFits,
-    basis: F64,
-    is_reference: NDArray[np.bool_],
+    basis: Basis,
     valid: NDArray[np.bool_],
     scale: F64,
 ) -> _View:
     """Put the fits of the valid pixels back on the grid (y, x); zeros elsewhere."""
+    is_reference = basis.is_reference
     grid, channels = image.counts.shape[:2], int(is_reference.sum())
     data = np.zeros((channels, valid.size), dtype=np.float32)
     covariance = np.zeros((channels, channels, valid.size), dtype=np.float32)
@@ -214,7 +228,7 @@ def _as_view(
     block = fits.covariance[:, is_reference][:, :, is_reference] * scale[:, None, None] ** 2
     covariance[:, :, valid] = block.transpose(1, 2, 0)
     chi_square[valid] = fits.chi_square
-    background[valid] = fits.weights[:, ~is_reference] @ basis[~is_reference].sum(axis=1)
+    background[valid] = fits.weights[:, ~is_reference] @ basis.spectra[~is_reference].sum(axis=1)
     return _View(
         float(image.tilt_deg),
         data.reshape(channels, *grid),
@@ -240,7 +254,8 @@ def _together(views: list[_View], references: References, pixel_nm: float) -> Un
     snr = maps.data.sum(axis=0) / np.sqrt(np.where(variance > 0, variance, np.inf))
     chi_square = np.stack([view.chi_square for view in views])
     background = np.stack([view.background for view in views])
-    return Unmixed(maps, chi_square, background, snr, references.notes + _notes(maps, chi_square, valid))
+    notes = references.notes + _notes(maps, chi_square, valid)
+    return Unmixed(maps, chi_square, background, snr, notes)
 
 
 def _notes(maps: ChannelMaps, chi_square: F32, valid: NDArray[np.bool_]) -> tuple[str, ...]:

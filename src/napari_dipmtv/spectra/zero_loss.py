@@ -26,7 +26,7 @@ class ZeroLoss:
     quality : float array (y, x)
         Share of the signal around the peak that the common peak shape explains, 0 to 1.
     usable : bool array (y, x)
-        Quality reached and peak not at the border of the search range.
+        Quality reached, peak not at the border of the search range, and nothing elsewhere twice as high.
     """
 
     drift_ev: F64
@@ -59,7 +59,7 @@ def zero_loss(low_loss: SpectrumImage, settings: PrepareSettings | None = None) 
         fraction, error, quality = _fit_fraction(patches, shape, fraction, half)
     zero = _maximum(shape, half)
     position = top + fraction + zero
-    inside = (top > search.start) & (top < search.stop - 1)
+    inside = (top > search.start) & (top < search.stop - 1) & _tallest(counts, top)
     quality = np.where(inside, quality, 0.0)
     grid = low_loss.counts.shape[:2]
     return ZeroLoss(
@@ -100,6 +100,13 @@ def _highest(counts: F64, search: slice) -> NDArray[np.intp]:
     smooth[:, 1:] += z[:, :-1]
     smooth[:, :-1] += z[:, 1:]
     return np.asarray(np.argmax(smooth, axis=1) + search.start)
+
+
+def _tallest(counts: F64, top: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Nothing in the spectrum is twice as high: else the zero loss lies elsewhere and this is its foot."""
+    everywhere = slice(0, counts.shape[1])
+    highest = _patches(counts, _highest(counts, everywhere), 1).sum(axis=1)
+    return np.asarray(highest <= 2 * _patches(counts, top, 1).sum(axis=1))
 
 
 def _half_width(counts: F64, top: NDArray[np.intp]) -> int:
@@ -158,5 +165,7 @@ def _fit_fraction(patches: F64, shape: CubicSpline, fraction: F64, half: int) ->
 
 
 def _maximum(shape: CubicSpline, half: int) -> float:
+    """Middle of the top, for a saturated peak has no single highest point."""
     fine = np.linspace(-half, half, 200 * half + 1)
-    return float(fine[np.argmax(shape(fine))])
+    height = shape(fine)
+    return float(fine[height >= 0.98 * height.max()].mean())

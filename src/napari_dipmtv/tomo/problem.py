@@ -101,6 +101,16 @@ def pose(series: TiltSeries, device: torch.device, projector: Projector | None =
     return Problem(series, projector or SparseProjector(Geometry.of_series(series), device), device)
 
 
+def rows(series: TiltSeries, first: int, stop: int) -> TiltSeries:
+    """Give the rows ``first`` to ``stop`` (excluded) of every view: slices of the volume across the tilt axis."""
+    y = slice(first, stop)
+    return series.replace(
+        data=series.data[:, :, y],
+        covariance=None if series.covariance is None else series.covariance[:, :, :, y],
+        valid=None if series.valid is None else series.valid[:, y],
+    )
+
+
 def sirt_steps(problem: Problem, start: torch.Tensor | None = None) -> Iterator[tuple[torch.Tensor, float]]:
     """``x <- max(0, x + C P' R (y - P x))`` with ``R = 1/(P 1)`` and ``C = 1/(P' 1)``, without end.
 

@@ -13,6 +13,7 @@ from napari_dipmtv.data import TiltSeries, Volume
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.tomo import (
     METHODS,
+    CsTvSettings,
     DipSettings,
     Method,
     MethodSettings,
@@ -20,9 +21,12 @@ from napari_dipmtv.settings.tomo import (
 )
 from napari_dipmtv.states import State, never, run
 from napari_dipmtv.tomo.cs_tv import cs_tv
+from napari_dipmtv.tomo.device_faults import explained
 from napari_dipmtv.tomo.dip_tv import dip_tv, dipm_tv
+from napari_dipmtv.tomo.memory import advice
 from napari_dipmtv.tomo.problem import Problem, pick_device, pose
 from napari_dipmtv.tomo.sirt import sirt
+from napari_dipmtv.tomo.wbp import wbp
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,24 +79,28 @@ def reconstruct(
     ----------
     series : TiltSeries
         Aligned maps (c, t, y, x).
-    method : {"sirt", "cs-tv", "dip-tv", "dipm-tv"}
+    method : {"wbp", "sirt", "cs-tv", "dip-tv", "dipm-tv"}
     settings : settings of the method, optional
         Defaults when left out.
     device : {"auto", "cpu", "cuda", "mps"}
     resume : mapping, optional
-        A checkpoint of an earlier run (`State.checkpoint`) of one of the deep image priors.
+        A checkpoint of an earlier run (`State.checkpoint`) on the same series with the same settings, but for
+        ``iterations``; see `napari_dipmtv.io.checkpoints` for files.
     on_state, should_stop : callables, optional
-        See `napari_dipmtv.states.run`. Ctrl-C keeps the volume reached so far.
+        See `napari_dipmtv.states.run`. Ctrl-C, a lack of memory and a device that fails keep the volume reached so
+        far; ``notes`` then says why.
 
     Raises
     ------
     InputError
-        For settings of another method, fewer than three usable views, or a channel without signal.
+        For settings of another method, fewer than three usable views, a channel without signal, maps too small for
+        the network, or a checkpoint of another run.
     DeviceError
-        For a device that is not there.
+        For a device that is not there, or that gave up before there was anything to keep.
     """
     problem, settings = prepare(series, method, settings, device)
-    result = run(_states(problem, method, settings, resume), on_state=on_state, should_stop=should_stop)
+    states = _states(problem, method, settings, resume)
+    result = run(states, on_state=on_state, should_stop=should_stop)
     return ReconResult(
         volume=result.value,
         method=method,
@@ -117,7 +125,7 @@ def reconstruct_states(
 ) -> Iterator[State[Volume]]:
     """Like `reconstruct`, but give the iterator of states to whoever wants to look, draw or stop between steps.
 
-    ``resume`` is a checkpoint of an earlier run (`State.checkpoint`) of one of the deep image priors.
+    A lack of memory and a device that fails end it with a `DeviceError` in plain words.
     """
     problem, settings = prepare(series, method, settings, device)
     return _states(problem, method, settings, resume)
@@ -126,7 +134,19 @@ def reconstruct_states(
 def prepare(
     series: TiltSeries, method: Method, settings: MethodSettings | None, device: str
 ) -> tuple[Problem, MethodSettings]:
-    """Check method and settings against each other and set up the problem on the device."""
+    """Check what is asked for and set up the problem on the device."""
+    settings = check(series, method, settings)
+    return pose(series, pick_device(device)), settings
+
+
+def check(series: TiltSeries, method: Method, settings: MethodSettings | None) -> MethodSettings:
+    """Give the settings, or the defaults of the method, once they have proved to suit method and maps.
+
+    Raises
+    ------
+    InputError
+        For settings of another method, and for maps too small for the levels of the network.
+    """
     if method not in METHODS:
         raise InputError(expected("method", ", ".join(METHODS), repr(method), "Choose one of them"))
     wanted = METHODS[method]
@@ -137,7 +157,20 @@ def prepare(
                 f"settings of {method}", wanted.__name__, type(settings).__name__, "Use the method's settings"
             )
         )
-    return pose(series, pick_device(device)), settings
+    levels, smallest = (
+        len(settings.filters) if isinstance(settings, DipSettings) else 0,
+        min(series.data.shape[2:]),
+    )
+    if levels and smallest <= 2**levels:
+        raise InputError(
+            expected(
+                f"{levels} levels of filters",
+                f"more than {2**levels} pixels along each side of the maps",
+                smallest,
+                "Give fewer filters and skips, or choose sirt or cs-tv",
+            )
+        )
+    return settings
 
 
 def data_residual(problem: Problem, volume: Volume) -> float:
@@ -150,10 +183,21 @@ def data_residual(problem: Problem, volume: Volume) -> float:
 def _states(
     problem: Problem, method: Method, settings: MethodSettings, resume: Mapping[str, NDArray[Any]] | None
 ) -> Iterator[State[Volume]]:
+    states = _method_states(problem, method, settings, resume)
+    return explained(states, problem.device, lambda: advice(problem.series, method, settings, problem.device))
+
+
+def _method_states(
+    problem: Problem, method: Method, settings: MethodSettings, resume: Mapping[str, NDArray[Any]] | None
+) -> Iterator[State[Volume]]:
     if isinstance(settings, DipSettings):
         return (dipm_tv if method == "dipm-tv" else dip_tv)(problem, settings, resume=resume)
-    if resume is not None:
-        raise InputError(expected("resume", "a deep image prior", method, "Start again; it takes seconds"))
     if isinstance(settings, SirtSettings):
-        return sirt(problem, settings)
-    return cs_tv(problem, settings)
+        return sirt(problem, settings, resume=resume)
+    if isinstance(settings, CsTvSettings):
+        return cs_tv(problem, settings, resume=resume)
+    if resume is not None:
+        raise InputError(
+            expected("resume", "a method of many steps", method, "Start again; it takes a second")
+        )
+    return wbp(problem, settings)

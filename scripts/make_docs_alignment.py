@@ -1,0 +1,151 @@
+"""Three real tilt series, aligned and compared with their authors, to figures and numbers of docs/alignment.md.
+
+Needs the data folder (DIPMTV_DATA, or ``shared/data`` beside the checkout) and the package etspy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.io
+
+from napari_dipmtv import pipeline
+from napari_dipmtv.alignment import AlignmentReport
+from napari_dipmtv.alignment.gauge import without_gauge
+from napari_dipmtv.alignment.mapping import displacements
+from napari_dipmtv.data import F32, F64, Alignment, ChannelMaps
+from napari_dipmtv.settings.align import AlignSettings
+from napari_dipmtv.states import run
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("DIPMTV_DATA", ROOT.parent / "shared" / "data"))
+BINNING = 4
+
+
+@dataclass(frozen=True)
+class Case:
+    """One series, how to align it, and the authors' displacements (dy, dx) in binned pixels; NaN: not given."""
+
+    name: str
+    maps: ChannelMaps
+    settings: AlignSettings
+    authors_px: F64
+
+
+def quantum_dots() -> Case:
+    """EDX counts of three elements, 13 views; the authors turned the views by 5-10 deg and moved them by hand."""
+    folder = DATA / "quantum_dot_edx"
+    views = [scipy.io.loadmat(path)["input"] for path in sorted((folder / "QD1").glob("input_*.mat"))]
+    counts = binned(np.stack(views).transpose(3, 0, 1, 2))
+    beside = np.abs(np.arange(64) - 31.5) > 20  # columns without a particle
+    counts -= counts[..., beside].mean(
+        axis=(2, 3), keepdims=True
+    )  # X-rays from elsewhere, 3 times more at -60 deg
+    valid = np.ones(counts.shape[1:], bool)
+    valid[:, :9] = False  # a third dot hangs over the upper edge
+    maps = ChannelMaps(counts, ("Se", "S", "Zn"), tuple(range(-60, 61, 10)), 1.0, valid=valid)
+    given = scipy.io.loadmat(folder / "param_obj0.mat")
+    moves = np.stack([given[f"circ_{axis}_img_set"][0].astype(float) for axis in "yx"], axis=1)
+    settings = AlignSettings(equalise_dose=True, max_axis_angle_deg=15, smoothing_px=1.5)
+    return Case("quantum dots", maps, settings, -moves / BINNING)
+
+
+def dust() -> Case:
+    """HAADF of an interplanetary dust particle, 16 views; the tilt stands in the file names."""
+    from rsciio.bruker import file_reader
+
+    folder = DATA / "L2083_edx_spectrum_images"
+    tilts = sorted(int(path.stem) for path in folder.glob("*.bcf"))
+    views = [file_reader(folder / f"{tilt}.bcf", select_type="image")[0]["data"] for tilt in tilts]
+    haadf = binned(np.stack(views).astype(np.float32)) / BINNING**2
+    haadf -= np.percentile(haadf, 2, axis=(1, 2), keepdims=True)
+    maps = ChannelMaps(haadf[None], ("HAADF",), tuple(tilts), 13.08 * BINNING)
+    given = dict(
+        zip(range(-50, 51, 5), json.loads((folder / "TomVizAlignments.json").read_text()), strict=True)
+    )
+    across, along = np.array([given[tilt] for tilt in tilts], dtype=float).T  # x to the right, y upwards
+    # a slab that fills the field cannot be reconstructed whole, so there is nothing to match with
+    settings = AlignSettings(start="cross-correlation", rounds=0, find_axis_angle=False)
+    return Case("dust particle", maps, settings, np.stack([along, -across], axis=1) / BINNING)
+
+
+def needle() -> Case:
+    """HAADF of a needle, every fourth of 77 raw views; the authors' shifts are read off their aligned series."""
+    from etspy.datasets import get_needle_data
+    from skimage.registration import phase_cross_correlation
+
+    raw, aligned = (get_needle_data(aligned=flag) for flag in (False, True))
+    axis = raw.axes_manager[0]
+    tilts = tuple(float(tilt) for tilt in (axis.offset + axis.scale * np.arange(axis.size))[::4])
+    before, after = (binned(np.asarray(s.data[::4], np.float32)) / BINNING**2 for s in (raw, aligned))
+    moves = [
+        phase_cross_correlation(a, b, upsample_factor=10, normalization=None)[0]
+        for a, b in zip(after, before, strict=True)
+    ]
+    maps = ChannelMaps((before - np.percentile(before, 2))[None].clip(min=0), ("HAADF",), tilts, 13.44)
+    settings = AlignSettings(start="cross-correlation", rounds=4)
+    return Case("needle", maps, settings, -np.array(moves))
+
+
+def judge(case: Case) -> tuple[Alignment, AlignmentReport]:
+    """Align and print what stands in the table of the docs."""
+    result = run(pipeline.align_states(case.maps, case.settings, "cpu"))
+    found = result.value
+    rest = without_gauge(displacements(found) - case.authors_px, case.maps.tilts_deg)
+    drift = without_gauge(case.authors_px, case.maps.tilts_deg)
+    report = pipeline.report_alignment(case.maps, found, case.settings, "cpu")
+    start = pipeline.report_alignment(
+        case.maps, Alignment(np.zeros((len(found.shifts_px), 2))), case.settings, "cpu"
+    )
+    print(
+        f"{case.name}: authors' drift {np.sqrt((drift**2).mean(axis=0)).round(2)} px rms (y, x), difference "
+        f"{np.sqrt((rest**2).mean(axis=0)).round(2)}; angle {found.axis_angle_deg:.2f} "
+        f"± {found.axis_angle_error_deg} deg, offset {found.axis_offset_px:.2f} px; re-projection error "
+        f"{start.error:.3f} -> {report.error:.3f}; {result.seconds:.0f} s",
+        *report.notes,
+        sep="\n  ",
+        flush=True,
+    )
+    return found, report
+
+
+def binned(images: F32) -> F32:
+    """Sum blocks of pixels (..., y, x): counts stay counts."""
+    *lead, ny, nx = images.shape
+    blocks = images.reshape(*lead, ny // BINNING, BINNING, nx // BINNING, BINNING)
+    return np.asarray(blocks.sum(axis=(-3, -1)), dtype=np.float32)
+
+
+def draw(cases: list[tuple[Case, Alignment, AlignmentReport]], path: Path) -> None:
+    """One row per series: sinogram before and after, the error of every round, the error of every view."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 2.6 * len(cases)), dpi=130, layout="constrained")
+    axes: Any = figure.subplots(len(cases), 4, squeeze=False)
+    for row, (case, found, report) in zip(axes, cases, strict=True):
+        for axis, image, title in zip(row, (report.before, report.after), ("before", "after"), strict=False):
+            extent = (0, image.shape[1], report.tilts_deg[-1], report.tilts_deg[0])
+            axis.imshow(image, aspect="auto", cmap="magma", extent=extent)
+            axis.set(title=f"{case.name}, {title}", xlabel="x / px", ylabel="tilt / deg")
+        row[2].plot(np.arange(1, len(found.quality) + 1), found.quality, ".-")
+        row[2].set(title="error of each round", xlabel="round", ylim=(0, None))
+        row[3].plot(report.tilts_deg, report.view_errors, ".-")
+        row[3].set(title="error of each view", xlabel="tilt / deg", ylim=(0, None))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    print(path)
+
+
+if __name__ == "__main__":
+    if not DATA.is_dir():
+        sys.exit(f"The data folder {DATA} is absent; set DIPMTV_DATA to it.")
+    draw(
+        [(case, *judge(case)) for case in (quantum_dots(), dust(), needle())],
+        ROOT / "docs/images/alignment.png",
+    )

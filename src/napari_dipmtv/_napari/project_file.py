@@ -1,0 +1,217 @@
+"""What a viewer has done to a project that repeats it without a window, and a project back to where somebody was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from pprint import pformat
+from typing import Any
+
+from napari_dipmtv._napari.regions import pixel_outlines
+from napari_dipmtv._napari.session import Reconstruction, Session
+from napari_dipmtv._napari.sources import MapSource
+from napari_dipmtv.data import Region, Segmentation, TiltSeries
+from napari_dipmtv.errors import InputError, ReadError, expected
+from napari_dipmtv.io.project import PROJECT_SUFFIX, Inputs, Project, Reconstruct, RegionOutline
+from napari_dipmtv.settings.base import StageSettings
+from napari_dipmtv.settings.tomo import METHODS, Method
+
+# stages of the window whose settings are fields of a project of the same name
+_SAME = ("prepare", "references", "unmix", "align", "segment")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reopened:
+    """What was found in the output folder of a project and is of its settings; None where there is none."""
+
+    tilt_series: TiltSeries | None = None
+    volume: Reconstruction | None = None
+    segmentation: Segmentation | None = None
+    note: str = ""  # why results were left alone
+
+
+def project_of(session: Session, settings: Mapping[str, StageSettings], output: Path) -> Project:
+    """Write down what has been done so far.
+
+    Parameters
+    ----------
+    session : Session
+    settings : mapping of str to StageSettings
+        Of every stage, as it was last run.
+    output : Path
+        Folder of the results.
+
+    Raises
+    ------
+    InputError
+        For data that came from no file, or from several spectrum files instead of a folder.
+    """
+    given: dict[str, Any] = {name: settings[name] for name in _SAME if name in settings}
+    if session.has("volume"):
+        made: Reconstruction = session.value("volume")
+        chosen = made.settings.get("reconstruct", METHODS[made.method]())
+        given["reconstruct"] = Reconstruct(
+            method=made.method, settings=chosen.model_dump(exclude_defaults=True), device=made.device
+        )
+    if session.has("tilt_series"):
+        found = session.value("tilt_series").alignment
+        given["aligned"] = found is None or not found.quality  # only an estimate has a quality
+        given["nudges"] = session.nudges
+    regions = session.regions if isinstance(session.regions, Mapping) else {}
+    return Project(
+        inputs=_inputs(session, settings.get("load")),
+        output=output,
+        regions={name: _outline(region) for name, region in regions.items()},
+        **given,
+    )
+
+
+def stage_settings(project: Project) -> dict[str, StageSettings]:
+    """Settings of every stage for the forms, by the names of the runs."""
+    return {
+        **{name: getattr(project, name) for name in _SAME},
+        "reconstruct": project.reconstruct.method_settings(),
+    }
+
+
+def source_of(inputs: Inputs) -> dict[str, MapSource]:
+    """The words on the map files of a project as the load step takes them."""
+    if inputs.spectrum_images is not None:
+        return {}
+    angles = "" if inputs.angles is None else str(inputs.angles)
+    channels = ", ".join(inputs.maps)
+    source = MapSource(
+        angles=angles,
+        channels=channels,
+        pixel_nm=inputs.pixel_nm or 0.0,
+        counts=inputs.counts,
+        tilt_axis=inputs.tilt_axis,
+    )
+    return {"load": source}
+
+
+def as_python(project: Project) -> str:
+    """Lines for a notebook that repeat the project; what is usual is left out."""
+    content = project.model_dump(mode="json", exclude_defaults=True)
+    return (
+        "from napari_dipmtv.io.project import Project\n"
+        "from napari_dipmtv.pipeline import run_project\n\n"
+        f"project = Project.from_mapping(\n{pformat(content, indent=1, width=100, sort_dicts=False)}\n)\n"
+        "files = run_project(project)\n"
+    )
+
+
+def as_command(path: Path) -> str:
+    """Line for a shell that repeats the project."""
+    from shlex import quote
+
+    return f"napari-dipmtv run {quote(str(path))}"
+
+
+def default_output(path: Path) -> Path:
+    """Folder of the results beside a project file."""
+    return path.with_name(f"{path.name.removesuffix(PROJECT_SUFFIX)}_results")
+
+
+def reopen(project: Project) -> Reopened:
+    """Read the results of a project, unless they were made with other settings.
+
+    Raises
+    ------
+    ReadError
+        For a damaged folder.
+    """
+    from napari_dipmtv.io.map_folder import INDEX, load_saved_series
+    from napari_dipmtv.io.volumes import load_labels, load_volume
+
+    folder = project.output
+    report = _report(folder / "report.json")
+    if report is None or not any(folder.glob("volume_*.tif")):
+        return Reopened()
+    if not _same(project, report):
+        return Reopened(note=f"The results in {folder} were made with other settings and are left alone.")
+    if not (folder / INDEX).is_file():
+        return Reopened(note=f"The results in {folder} come without their aligned maps and are left alone.")
+    series = load_saved_series(folder)
+    made = _reconstruction(project, report, load_volume(folder), series)
+    labels = folder / "labels.tif"
+    return Reopened(series, made, load_labels(labels) if labels.is_file() else None)
+
+
+def _inputs(session: Session, source: StageSettings | None) -> Inputs:
+    paths = session.inputs
+    if not paths:
+        advice = "Write simulated data to a folder first (napari-dipmtv simulate) and load that"
+        raise InputError(expected("project", "data from files", "simulated or sample data", advice))
+    if not isinstance(source, MapSource):
+        if len(paths) != 1 or not paths[0].is_dir():
+            got = f"{len(paths)} files"
+            raise InputError(
+                expected("spectrum images", "a folder", got, "Put them into one folder and load it")
+            )
+        return Inputs(spectrum_images=paths[0])
+    if len(paths) == 1 and paths[0].is_dir():
+        return Inputs(map_folder=paths[0])
+    maps: dict[str, Path] = dict.fromkeys(session.value("maps").channels, paths[0])
+    if len(paths) > 1:
+        maps = dict(zip(session.value("maps").channels, paths, strict=True))
+    return Inputs(
+        maps=maps,
+        angles=Path(source.angles),
+        pixel_nm=source.pixel_nm or None,
+        counts=source.counts,
+        tilt_axis=source.tilt_axis,
+    )
+
+
+def _outline(region: Region) -> RegionOutline:
+    first, *further = pixel_outlines(region)
+    return RegionOutline(tilt_deg=region.tilt_deg, outline_px=first, further_px=tuple(further))
+
+
+def _report(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReadError(expected(f"file {path}", "a report", error, "Run the project again")) from error
+    return report if isinstance(report, dict) else None
+
+
+def _same(project: Project, report: Mapping[str, Any]) -> bool:
+    """The method and every setting that the report knows are those of the project."""
+    if report.get("method") != project.reconstruct.method:
+        return False
+    told = report.get("settings", {})
+    for name, settings in stage_settings(project).items():
+        noted = told.get(name)
+        if name == "reconstruct" and isinstance(noted, Mapping) and "method" in noted:
+            noted = noted.get("settings", {})  # as `run_project` reports it
+        if name != "segment" and noted is not None:
+            model = type(settings)
+            if model.from_mapping(dict(noted)) != settings:
+                return False
+    return True
+
+
+def _reconstruction(
+    project: Project, report: Mapping[str, Any], volume: Any, series: TiltSeries
+) -> Reconstruction:
+    from napari_dipmtv._napari.bench import TITLES
+
+    method: Method = project.reconstruct.method
+    return Reconstruction(
+        volume=volume,
+        title=f"{TITLES[method]}, reopened",
+        series=series,
+        method=method,
+        settings=stage_settings(project),
+        device=str(report.get("device", "")),
+        losses=report.get("losses", {}),
+        iterations=int(report.get("iterations", 0)),
+        seconds=float(report.get("seconds") or 0.0),
+        stopped=bool(report.get("stopped", False)),
+    )

@@ -1,0 +1,80 @@
+"""A series to the views of it that count: empty ones and those the user leaves out get no weight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dipmtv.data import MapStack
+from napari_dipmtv.errors import GeometryError, InputError, expected
+
+Stack = TypeVar("Stack", bound=MapStack)
+FEWEST = 3  # with two views every depth is a guess
+
+
+def leave_out(maps: Stack, views: Sequence[int] = ()) -> Stack:
+    """Take the weight from some views, and from every view that shows nothing.
+
+    The views stay where they are, so that alignments and tilts keep their order, but all their pixels become
+    unusable: neither the search nor a reconstruction looks at them.
+
+    Parameters
+    ----------
+    maps : ChannelMaps or TiltSeries
+    views : sequence of int
+        Numbers of the views, the first is 0.
+
+    Raises
+    ------
+    InputError
+        For a view that is not there.
+    GeometryError
+        When fewer than three views are left.
+    """
+    count = len(maps.tilts_deg)
+    unknown = sorted({v for v in views if not 0 <= v < count})
+    if unknown:
+        raise InputError(expected("views to leave out", f"0 to {count - 1}", unknown, "Correct the numbers"))
+    used = shows_something(maps)
+    used[list(views)] = False
+    if used.sum() < FEWEST:
+        raise GeometryError(
+            expected("tilt series", f"at least {FEWEST} usable views", int(used.sum()), "Use more views")
+        )
+    if used.all():
+        return maps
+    valid = np.ones(maps.data.shape[1:], bool) if maps.valid is None else maps.valid
+    return maps.replace(valid=valid & used[:, None, None])
+
+
+def shows_something(maps: MapStack) -> NDArray[np.bool_]:
+    """True (t,) for the views with usable pixels and a positive sum over channels and pixels."""
+    usable = maps.data if maps.valid is None else np.where(maps.valid, maps.data, 0)
+    totals = usable.sum(axis=0, dtype=np.float64).sum(axis=(1, 2))  # (t,)
+    return np.asarray(totals > 0)
+
+
+def only(maps: Stack, used: NDArray[np.bool_]) -> Stack:
+    """The chosen views alone."""
+    return maps.replace(
+        data=maps.data[:, used],
+        tilts_deg=tuple(tilt for tilt, use in zip(maps.tilts_deg, used, strict=True) if use),
+        covariance=None if maps.covariance is None else maps.covariance[:, :, used],
+        valid=None if maps.valid is None else maps.valid[used],
+    )
+
+
+def spread(values: NDArray[Any], used: NDArray[np.bool_], empty: float) -> NDArray[Any]:
+    """Values of the used views (first axis) at their places among all views."""
+    out = np.full((len(used), *values.shape[1:]), empty, dtype=values.dtype)
+    out[used] = values
+    return out
+
+
+def left_out_note(tilts_deg: tuple[float, ...], used: NDArray[np.bool_]) -> str:
+    """Which views do not count, in words; empty when all do."""
+    missing = ", ".join(f"{tilt:g}" for tilt, use in zip(tilts_deg, used, strict=True) if not use)
+    return f"{used.sum()} of {len(used)} views used, without {missing} deg" if missing else ""

@@ -1,0 +1,1 @@
+"""A reconstruction to numbers about how far it can be trusted: resolution, uncertainty, null test, detection."""

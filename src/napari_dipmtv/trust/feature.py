@@ -1,0 +1,53 @@
+"""What the tests ask of a void or a skin: the volume without it, with another size of it, and its strength."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from napari_dipmtv.data import Segmentation, Volume
+
+FeatureName = Literal["void", "skin"]
+RIM_PX = (
+    2  # blur has carried this much of the emptiness of a void, or of the matter of a skin, beyond its voxels
+)
+
+
+class Feature(Protocol):
+    """What can be taken out of a volume and put back in another size."""
+
+    @property
+    def name(self) -> FeatureName:
+        """Of the feature."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """Of its strength."""
+        ...
+
+    @property
+    def volume(self) -> Volume:
+        """Under test."""
+        ...
+
+    @property
+    def size_nm(self) -> float:
+        """Diameter or thickness in the volume under test."""
+        ...
+
+    @property
+    def absent(self) -> Volume:
+        """The volume without the feature."""
+        ...
+
+    def planted(self, size_nm: float) -> Volume:
+        """The volume with a feature of this size in place of the found one."""
+        ...
+
+    def strength(self, volume: Volume, size_nm: float) -> tuple[float, float]:
+        """Strength of a feature of this size in the same place, and the largest anywhere."""
+        ...
+
+    def segmented(self, segmentation: Segmentation) -> tuple[float, float]:
+        """Size in nm that a segmentation shows in the same place, and its largest anywhere; 0 for none."""
+        ...

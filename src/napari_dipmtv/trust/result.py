@@ -1,0 +1,294 @@
+"""What the trust study found, as plain frozen records with everything that a table, a plot or a sentence needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from napari_dipmtv.data import F64
+
+Direction = Literal["all", "x", "y", "z"]
+Noise = Literal["poisson", "covariance", "residual"]
+SEEN = 0.05  # a feature is taken as real below this p-value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FscCurve:
+    """Fourier shell correlation of two independent half reconstructions.
+
+    Attributes
+    ----------
+    channel, direction : str
+        Channel name (or "sum"); all directions, or a cone around x, y (the tilt axis) or z (the beam).
+    frequency_per_nm, correlation, half_bit, coefficients : float64 arrays (shells,)
+        Spatial frequency (1/nm), correlation, the 1/2-bit threshold of each shell, and the number of independent
+        Fourier coefficients behind it.
+    resolution_nm : mapping of str to float
+        For the criteria "0.143", "1/2 bit" and "0.5": one over the frequency where the curve first falls below.
+        Two voxels where it never does; NaN where even the first shell lies below.
+    """
+
+    channel: str
+    direction: Direction
+    frequency_per_nm: F64
+    correlation: F64
+    half_bit: F64
+    coefficients: F64
+    resolution_nm: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EdgeSpread:
+    """Mean profile of the filling across the outer surface and the error function fitted to it.
+
+    ``width_nm`` goes from 10 to 90 % (2.563 standard deviations of the fitted blur) with its standard error from the
+    fit; ``distance_nm``, ``profile`` and ``fitted`` (points,) run along the inward normal. ``direction`` is "all" or
+    the axis to which the normals are nearest.
+    """
+
+    direction: Direction
+    width_nm: float
+    error_nm: float
+    distance_nm: F64
+    profile: F64
+    fitted: F64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpectrumResolution:
+    """The published measure: where the fitted power spectrum along one axis meets its noise line.
+
+    Measures smoothness, not signal to noise: a smooth method lowers its own noise line. ``power``, ``fitted`` and
+    ``noise`` (k,) are log10; ``resolution_nm`` is NaN where the lines never meet.
+    """
+
+    axis: Literal["x", "y", "z"]
+    frequency_per_nm: F64
+    power: F64
+    fitted: F64
+    noise: F64
+    resolution_nm: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resolution:
+    """Three views of one question. ``split`` says how the halves were made, ``method`` what reconstructed them."""
+
+    split: str
+    method: str
+    fsc: tuple[FscCurve, ...] = ()
+    edges: tuple[EdgeSpread, ...] = ()
+    spectra: tuple[SpectrumResolution, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NullTest:
+    """How strong the feature looks in repeats from which it was taken out.
+
+    Attributes
+    ----------
+    feature : str
+        "void" or "skin".
+    size_nm : float
+        Equivalent diameter of the void, or thickness of the skin, in the volume under test.
+    observed : float
+        Its strength there: the missing share of matter in a ball of that size, or the mass thickness in nm.
+    unit : str
+        Of the strength.
+    there, anywhere : float64 arrays (repeats,)
+        The largest strength of each repeat in the same place, and anywhere inside the particle. They are equal for
+        the skin, which has one place.
+    segmented : int
+        Repeats in which the segmentation showed such a feature of at least this size.
+    method : str
+        What made the repeats; the numbers hold for it.
+    """
+
+    feature: str
+    size_nm: float
+    observed: float
+    unit: str
+    there: F64
+    anywhere: F64
+    segmented: int
+    method: str
+
+    @property
+    def repeats(self) -> int:
+        """Number of repeats without the feature."""
+        return len(self.anywhere)
+
+    @property
+    def p_there(self) -> float:
+        """p-value for a place that was chosen before looking."""
+        return p_value(self.observed, self.there)
+
+    @property
+    def p_anywhere(self) -> float:
+        """p-value for a feature that was found by looking everywhere."""
+        return p_value(self.observed, self.anywhere)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detection:
+    """How often a planted feature of known size is found.
+
+    Attributes
+    ----------
+    feature : str
+    sizes_nm : float64 array (s,)
+    tried, found, segmented : int64-valued arrays (s,)
+        Repeats; those whose strength exceeds the 95 % level of the null test; those segmented as such a feature.
+    smallest_nm, low_nm, high_nm : float
+        Size found in 90 % of the repeats, from a logistic fit, with its 95 % interval. NaN when no tried size is
+        found that often; ``low_nm`` 0 when the smallest tried size already is.
+    curve_size_nm, curve : float64 arrays
+        The fitted curve for plots; empty when there is none.
+    method : str
+    """
+
+    feature: str
+    sizes_nm: F64
+    tried: F64
+    found: F64
+    segmented: F64
+    smallest_nm: float
+    low_nm: float
+    high_nm: float
+    curve_size_nm: F64
+    curve: F64
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A measure of the volume under test with its intervals over the ensemble."""
+
+    name: str
+    unit: str
+    value: float
+    mean: float
+    std: float
+    low68: float
+    high68: float
+    low95: float
+    high95: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldOut:
+    """Each view predicted from all others.
+
+    ``error`` and ``noise`` (views,) are relative to the size of the view: ``|P x - y| / |y|``, and what the noise of
+    that view alone would give for a perfect volume (NaN where the maps carry no statistics).
+    """
+
+    method: str
+    tilts_deg: tuple[float, ...]
+    error: F64
+    noise: F64
+
+    @property
+    def mean_error(self) -> float:
+        """Root-mean-square over the views."""
+        return float(np.sqrt(np.mean(self.error**2)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coverage:
+    """Which Fourier components the tilts measured.
+
+    Attributes
+    ----------
+    measured : float64 array (kz, kx)
+        1 where a component lies within half a sampling distance ``1 / object_nm`` of a measured plane, falling to 0;
+        zero frequency in the middle.
+    share : float
+        Part of the components up to the highest frequency that is measured.
+    wedge_share : float
+        Part that lies outside the tilt range.
+    largest_gap_deg : float
+        Widest angle without a view, the wedge included.
+    crowther_nm : float
+        Finest detail that the widest step inside the tilt range supports, ``object_nm * step``.
+    object_nm, highest_per_nm : float
+        Size of the object across the tilt axis, and the edge of the map.
+    """
+
+    measured: F64
+    share: float
+    wedge_share: float
+    largest_gap_deg: float
+    crowther_nm: float
+    object_nm: float
+    highest_per_nm: float
+
+
+@dataclass(frozen=True, slots=True)
+class MethodRow:
+    """One method on the same data; NaN where a number is not known (truth, held-out views, no void)."""
+
+    method: str
+    seconds: float
+    residual: float
+    held_out: float
+    fsc_nm: float
+    edge_nm: float
+    void_nm3: float
+    skin_nm: float
+    nrmse: float = float("nan")
+    ssim: float = float("nan")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrustReport:
+    """Everything that a trust study found; parts that were not asked for are None or empty.
+
+    Attributes
+    ----------
+    channels, voxel_nm, tilts_deg
+        The data.
+    method : str
+        Of the volume under test.
+    repeat_method : str
+        Of the repeats; every number of the study holds for it.
+    noise : {"poisson", "covariance", "residual"}
+        How noise was drawn.
+    """
+
+    channels: tuple[str, ...]
+    voxel_nm: float
+    tilts_deg: tuple[float, ...]
+    method: str
+    repeat_method: str
+    noise: Noise
+    resolution: Resolution | None = None
+    null: NullTest | None = None
+    detection: Detection | None = None
+    intervals: tuple[Interval, ...] = ()
+    held_out: tuple[HeldOut, ...] = ()
+    coverage: Coverage | None = None
+    methods: tuple[MethodRow, ...] = ()
+    members: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    def facts(self) -> dict[str, Any]:
+        """Everything as nested mappings with the p-values, for `napari_dipmtv.io.reports.save_report`."""
+        found = asdict(self)
+        if self.null is not None:
+            found["null"] |= {"p_there": self.null.p_there, "p_anywhere": self.null.p_anywhere}
+            found["null"]["repeats"] = self.null.repeats
+        for one, record in zip(self.held_out, found["held_out"], strict=True):
+            record["mean_error"] = one.mean_error
+        return found
+
+
+def p_value(observed: float, repeats: F64) -> float:
+    """``(b + 1) / (k + 1)`` with ``b`` of ``k`` repeats at least as strong: never 0, and honest about few repeats.
+
+    Source: B. Phipson and G. K. Smyth, Stat. Appl. Genet. Mol. Biol. 9, 39 (2010).
+    """
+    return float((np.count_nonzero(repeats >= observed) + 1) / (len(repeats) + 1))

@@ -1,0 +1,364 @@
+"""F38-F50 in the window: what a person may do to layers, theme and view while a run goes on, and what may befall it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from npe2 import PluginManifest
+from plugin_fakes import CHANNELS, Steps, cube, maps, series
+from qtpy.QtCore import QTimer
+
+from napari_dipmtv import pipeline
+from napari_dipmtv._napari.bench import Bench, bench_of
+from napari_dipmtv._napari.main_widget import MainWidget
+from napari_dipmtv._napari.preferences import Preferences, preferences
+from napari_dipmtv._napari.reconstruct_widget import ReconstructWidget
+from napari_dipmtv.data import TiltSeries
+from napari_dipmtv.settings.align import AlignSettings
+from napari_dipmtv.settings.spectra import PrepareSettings, ReferenceSettings, UnmixSettings
+from napari_dipmtv.settings.tomo import SirtSettings
+
+
+@pytest.fixture(autouse=True)
+def errors(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is shown to the person as an error."""
+    shown: list[str] = []
+    monkeypatch.setattr("napari_dipmtv._napari.runs.show_error", shown.append)
+    return shown
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
+    """A reconstruction that the test holds, and whose previews may take half of the time."""
+    monkeypatch.setattr("napari_dipmtv._napari.worker.PREVIEW_SHARE", 0.5)
+    made = Steps(100_000, value=lambda i: cube(level=i))
+    monkeypatch.setattr(pipeline, "reconstruct_states", lambda *_: made())
+    return made
+
+
+@pytest.fixture
+def streaming(bench: Bench, steps: Steps, qtbot: Any) -> Bench:
+    """A workplace in which a volume grows."""
+    bench.session.load("maps", maps())
+    bench.assume_aligned()
+    bench.reconstruct("dipm-tv", SirtSettings(), "cpu", 0.0)
+    qtbot.waitUntil(lambda: len(volumes(bench)) == 2)
+    return bench
+
+
+def volumes(bench: Bench) -> list[Any]:
+    return [layer for layer in bench.layers.viewer.layers if layer.ndim == 3]
+
+
+def wait_for_previews(bench: Bench, qtbot: Any, count: int = 2) -> None:
+    for _ in range(count):
+        with qtbot.waitSignal(bench.job.preview, timeout=60_000):  # a processor draws 3-D in seconds
+            pass
+
+
+def test_f41_what_somebody_does_to_streamed_layers_stays(streaming: Bench, qtbot: Any, errors: Any) -> None:
+    layers = streaming.layers.viewer.layers
+    first, second = volumes(streaming)
+    first.name = "my favourite"
+    first.contrast_limits = (0.5, 1.5)
+    second.visible = False
+    layers.reverse()
+    order = list(layers)
+    streaming.layers.viewer.dims.ndisplay = 2
+    wait_for_previews(streaming, qtbot)
+    assert (first.name, tuple(first.contrast_limits)) == ("my favourite", (0.5, 1.5))
+    assert not second.visible
+    assert list(layers) == order
+    assert streaming.layers.viewer.dims.ndisplay == 2
+    assert first.data.max() > 2  # and it still grows
+    with qtbot.waitSignal(streaming.results_changed, timeout=3000):
+        streaming.job.stop()
+    assert len(volumes(streaming)) == 2
+    assert first.name == "my favourite"
+    assert second.name.startswith("Fe3O4 (DIPm-TV, stopped at")
+    assert errors == []
+
+
+def test_f40_one_of_two_streamed_layers_is_deleted(streaming: Bench, qtbot: Any, errors: Any) -> None:
+    first, second = volumes(streaming)
+    streaming.layers.viewer.layers.remove(first)
+    wait_for_previews(streaming, qtbot)
+    assert volumes(streaming) == [second]
+    with qtbot.waitSignal(streaming.results_changed, timeout=3000):
+        streaming.job.stop()
+    assert volumes(streaming) == [second]
+    assert streaming.session.value("volume").volume.channels == CHANNELS
+    assert errors == []
+
+
+def test_the_theme_and_the_dimensions_may_change_while_a_volume_grows(
+    make_napari_viewer: Any, steps: Steps, qtbot: Any, errors: Any
+) -> None:
+    viewer = make_napari_viewer()
+    dock = ReconstructWidget(viewer)
+    viewer.window.add_dock_widget(dock)
+    bench = dock.bench
+    bench.session.load("maps", maps())
+    bench.assume_aligned()
+    dock.pace.setValue(0.1)
+    dock.job_bar.start.click()
+    qtbot.waitUntil(lambda: len(volumes(bench)) == 2, timeout=60_000)
+    for theme, ndisplay in (("light", 2), ("dark", 3), ("light", 3)):
+        viewer.theme, viewer.dims.ndisplay = theme, ndisplay
+        wait_for_previews(bench, qtbot, 1)
+    assert {layer.blending for layer in volumes(bench)} == {"translucent"}
+    with qtbot.waitSignal(bench.job.ended, timeout=60_000):
+        dock.job_bar.cancel.click()
+    assert volumes(bench) == []
+    assert errors == []
+
+
+def run_prepare(bench: Bench) -> None:
+    bench.session.put("series", series())
+    bench.prepare(PrepareSettings())
+
+
+def run_references(bench: Bench) -> None:
+    bench.session.put("prepared", series())
+    bench.make_references("auto", ReferenceSettings())
+
+
+def run_unmix(bench: Bench) -> None:
+    bench.session.put("prepared", series())
+    bench.session.put("references", "any")
+    bench.unmix(UnmixSettings())
+
+
+def run_align(bench: Bench) -> None:
+    bench.session.put("maps", maps())
+    bench.align(AlignSettings())
+
+
+def run_reconstruct(bench: Bench) -> None:
+    bench.session.put("tilt_series", maps(kind=TiltSeries))
+    bench.reconstruct("sirt", SirtSettings(), "cpu", 0.0)
+
+
+STAGES: list[tuple[str, Callable[[Bench], None], str]] = [
+    ("prepare_states", run_prepare, "prepared"),
+    ("unmix_states", run_unmix, "unmixed"),
+    ("align_states", run_align, "tilt_series"),
+    ("reconstruct_states", run_reconstruct, "volume"),
+]
+AT_ONCE: list[tuple[str, Callable[[Bench], None], str]] = [
+    ("load", lambda bench: bench.load_spectra(Path("anywhere")), "series"),
+    ("references", run_references, "references"),
+]
+
+
+@pytest.mark.parametrize(("verb", "begin", "stage"), STAGES, ids=[verb for verb, _, _ in STAGES])
+def test_f44_cancel_at_any_stage(
+    bench: Bench, qtbot: Any, monkeypatch: pytest.MonkeyPatch, verb: str, begin: Any, stage: Any
+) -> None:
+    steps = Steps(100_000, value=lambda i: cube(level=i))
+    monkeypatch.setattr(pipeline, verb, lambda *_: steps())
+    begin(bench)
+    qtbot.waitUntil(lambda: steps.done > 2)
+    with qtbot.waitSignal(bench.job.ended, timeout=1000):
+        bench.job.cancel()
+    assert steps.closed
+    assert not bench.session.has(stage)
+    assert volumes(bench) == []
+    assert bench.job.why_not == ""
+
+
+@pytest.mark.parametrize(("verb", "begin", "stage"), [*STAGES, *AT_ONCE], ids=lambda value: str(value)[:16])
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory"), KeyError("odd")])
+def test_f45_any_stage_may_fail_and_the_next_run_works(
+    bench: Bench,
+    qtbot: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    errors: list[str],
+    verb: str,
+    begin: Any,
+    stage: Any,
+    error: Exception,
+) -> None:
+    def fail(*_: object) -> Any:
+        raise error
+
+    monkeypatch.setattr(pipeline, verb, fail)
+    with qtbot.waitSignal(bench.job.failed, timeout=3000):
+        begin(bench)
+    [sentence] = errors
+    assert "expected" in sentence
+    assert sentence.rstrip().endswith(".")
+    assert not bench.session.has(stage)
+    assert bench.job.why_not == ""
+    steps = Steps(2, value=lambda i: cube())
+    with qtbot.waitSignal(bench.job.finished, timeout=3000):
+        bench._run("reconstruct", "volume", steps, lambda _: None)
+
+
+def test_two_starts_are_one_run_and_the_button_says_why(bench: Bench, steps: Steps, qtbot: Any) -> None:
+    """F43 with the mouse: the second click finds the button disabled."""
+    widget = ReconstructWidget(bench.viewer_for_test)
+    qtbot.addWidget(widget)
+    bench.session.put("tilt_series", maps(kind=TiltSeries))
+    widget.job_bar.start.click()
+    widget.job_bar.start.click()
+    assert bench.job.run_id == 1
+    assert "'reconstruct' is running" in widget.job_bar.start.toolTip()
+    bench.job.cancel()
+    qtbot.waitUntil(lambda: not bench.job.running)
+    assert widget.job_bar.start.isEnabled()
+
+
+def test_f48_the_window_answers_while_a_real_reconstruction_streams(
+    make_napari_viewer: Any, qtbot: Any
+) -> None:
+    """The event loop comes back in time, preview work of Python included; a preview is dropped, never queued."""
+    viewer = make_napari_viewer()
+    main = MainWidget(viewer)
+    viewer.window.add_dock_widget(main)
+    bench = main.bench
+    bench.session.load("maps", maps(n=32))
+    bench.assume_aligned()
+    lateness: list[float] = []
+    in_flight: list[int] = []
+    clock = QTimer(interval=10)
+    last = [time.monotonic()]
+
+    def tick() -> None:
+        now = time.monotonic()
+        lateness.append(now - last[0] - 0.01)
+        last[0] = now
+
+    clock.timeout.connect(tick)
+    bench.job.preview.connect(lambda *_: in_flight.append(bench.job.progress.iteration))
+    clock.start()
+    with qtbot.waitSignal(bench.job.ended, timeout=60_000):
+        bench.reconstruct("sirt", SirtSettings(iterations=300), "cpu", 0.1)
+    clock.stop()
+    assert len(lateness) > 20
+    assert np.median(lateness) < 0.1
+    assert in_flight == sorted(set(in_flight))  # newest only, each once
+    assert len(in_flight) < 300
+
+
+SLEEPER = """
+import sys, time
+sys.path.insert(0, {folder!r})
+from plugin_fakes import Steps
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
+from napari_dipmtv._napari.job import Job
+
+app = QApplication([])
+job, steps = Job(), Steps(60, pause_s=0.03)
+lefts = []
+job.stated.connect(lambda _, progress: lefts.append(progress.left_s))
+job.finished.connect(lambda _, result: (print("finished", result.iterations), app.quit()))
+job.start("count", steps)
+QTimer.singleShot(400, lambda: print("awake", flush=True))
+app.exec()
+print("longest guess", max(left for left in lefts if left is not None))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system has no SIGSTOP")
+def test_f47_a_laptop_that_slept_goes_on(qapp: Any) -> None:
+    code = SLEEPER.format(folder=str(Path(__file__).parent))
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "awake\n"
+        os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(3)
+        os.kill(process.pid, signal.SIGCONT)
+        said, _ = process.communicate(timeout=30)
+    assert "finished 60" in said
+    # 3 s of sleep in one step of 0.03 s would foretell minutes; a step counts at most ten times the usual one
+    assert float(said.split("longest guess")[1]) < 20
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x00\xff not yaml: [", b"compute: 7\n", b"compute:\n  device: abacus\n"]
+)
+def test_f50_corrupt_preferences_give_the_defaults(
+    plugin_settings: Any, npe2pm: Any, repository: Path, tmp_path: Path, content: bytes
+) -> None:
+    from napari import settings
+
+    npe2pm.register(PluginManifest.from_file(repository / "napari.yaml"))
+    (tmp_path / "napari-dipmtv.yaml").write_bytes(content)
+    settings._clear_plugin_settings_cache()
+    settings.get_plugin_settings(path_dir=tmp_path)
+    assert preferences() == Preferences()
+
+
+OPEN_RUN_CLOSE = """
+import gc, os, sys, threading
+sys.path.insert(0, {folder!r})
+import napari
+import psutil
+from plugin_fakes import maps
+from qtpy.QtWidgets import QApplication
+from napari_dipmtv._napari.main_widget import MainWidget
+from napari_dipmtv.settings.tomo import SirtSettings
+
+app = QApplication.instance() or QApplication([])
+process = psutil.Process()
+
+def cycle():
+    viewer = napari.Viewer(show=False)
+    main = MainWidget(viewer)
+    viewer.window.add_dock_widget(main, name="DIPm-TV")
+    bench = main.bench
+    bench.session.load("maps", maps())
+    bench.assume_aligned()
+    bench.reconstruct("sirt", SirtSettings(iterations=4), "cpu", 0.0)
+    while bench.job.running:
+        app.processEvents()
+    assert bench.session.has("volume")
+    viewer.close()
+    del viewer, main, bench
+    for _ in range(5):
+        gc.collect()
+        app.processEvents()
+
+counts = []
+for _ in range(22):
+    cycle()
+    counts.append((len(QApplication.allWidgets()), threading.active_count(), process.memory_info().rss / 1e6))
+print("counts", counts[1], counts[-1])
+(widgets, threads, megabytes), (widgets_after, threads_after, megabytes_after) = counts[1], counts[-1]
+assert widgets_after <= widgets, counts
+assert threads_after == threads, counts
+assert megabytes_after < megabytes + 150, counts
+"""
+
+
+@pytest.mark.slow
+def test_f46_twenty_windows_leave_nothing_behind(qapp: Any, tmp_path: Path) -> None:
+    """Widgets and threads return to what the second window left; the first one warms up caches."""
+    code = OPEN_RUN_CLOSE.format(folder=str(Path(__file__).parent))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={**os.environ, "NAPARI_CONFIG": str(tmp_path / "settings.yaml"), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_bench_of_a_closed_viewer_is_gone(make_napari_viewer: Any, qtbot: Any) -> None:
+    viewer = make_napari_viewer()
+    bench = bench_of(viewer)
+    viewer.close()
+    assert not bench.job.running
+    assert bench.job.why_not == ""

@@ -1,0 +1,146 @@
+"""The spectrum dock: the pixel under the mouse, the regions, the fit, and maps of energy windows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from plugin_fakes import TILTS
+
+from napari_dipmtv._napari.bench import Bench
+from napari_dipmtv._napari.regions import region_warnings
+from napari_dipmtv._napari.spectrum_widget import SpectrumWidget
+from napari_dipmtv.data import DualSpectrumImage, EnergyAxis, Region, SpectrumImage, SpectrumSeries
+
+LOW, CORE = EnergyAxis(-5.0, 0.5, 60), EnergyAxis(690.0, 1.0, 40)
+
+
+def ramp() -> SpectrumSeries:
+    """Every pixel (y, x) of tilt t has the counts 100 t + 10 y + x in every channel; the core has an edge at 705 eV."""
+    y, x = np.indices((10, 12))
+    tilts = []
+    for t, tilt in enumerate(TILTS):
+        level = (100 * t + 10 * y + x)[..., None] + np.zeros(LOW.size)
+        core = (10 * y + x)[..., None] * (CORE.values > 705)
+        tilts.append(
+            DualSpectrumImage(SpectrumImage(level, LOW, 0.5, tilt), SpectrumImage(core, CORE, 0.5, tilt))
+        )
+    return SpectrumSeries(tuple(tilts))
+
+
+@pytest.fixture
+def dock(bench: Bench, qtbot: Any) -> SpectrumWidget:
+    widget = SpectrumWidget(bench.viewer_for_test)
+    qtbot.addWidget(widget)
+    bench.session.load("series", ramp())
+    return widget
+
+
+def test_it_waits_for_spectra(bench: Bench, qtbot: Any) -> None:
+    widget = SpectrumWidget(bench.viewer_for_test)
+    qtbot.addWidget(widget)
+    assert widget.status.text() == "Load spectrum images first (step 1)."
+    assert not widget.export.isEnabled()
+    assert widget.export.toolTip() == widget.status.text()
+    assert widget.curves == {}
+
+
+def test_the_pixel_under_the_mouse(dock: SpectrumWidget, bench: Bench, qtbot: Any) -> None:
+    dock.show()
+    viewer = bench.viewer_for_test
+    layer = viewer.layers["Core-loss sum"]
+    viewer.cursor.position = layer.data_to_world((3, 0, 4, 7))
+    qtbot.waitUntil(lambda: dock.curves["low"][0].counts[0] == 347)
+    assert dock.curves["core"][0].counts[-1] == 47
+    assert np.array_equal(dock.plot._lines["low", "pixel"].get_ydata(), np.full(LOW.size, 347))
+    viewer.cursor.position = layer.data_to_world((3, 0, 40, 7))  # beside the map: the last one stays
+    qtbot.wait(200)
+    assert dock.curves["low"][0].counts[0] == 347
+    dock.live.setChecked(False)
+    viewer.cursor.position = layer.data_to_world((3, 0, 1, 1))
+    qtbot.wait(200)
+    assert dock.curves["low"][0].counts[0] == 347
+
+
+def test_regions_are_plotted_per_pixel(dock: SpectrumWidget, bench: Bench) -> None:
+    mask = np.zeros((10, 12), bool)
+    mask[2:4, 3:6] = True
+    bench.layers.draw_regions(ramp(), {"FeO": Region(TILTS[1], mask)})
+    dock.redraw()
+    [_, region] = dock.curves["low"]
+    assert region.label == "FeO"
+    assert region.counts == pytest.approx(np.full(LOW.size, 100 + 10 * 2.5 + 4))
+
+
+def test_a_window_becomes_a_map_of_every_tilt(dock: SpectrumWidget, bench: Bench, qtbot: Any) -> None:
+    dock.map.setChecked(True)
+    dock._on_window("core", 706.0, 709.0)
+    layer = bench.viewer_for_test.layers["Energy window"]
+    assert layer.data.shape == (5, 1, 10, 12)
+    y, x = np.indices((10, 12))
+    assert np.array_equal(np.asarray(layer.data)[2, 0], 4 * (10 * y + x))
+    assert layer.visible
+    dock._on_window("low", 0.0, 0.9)
+    assert np.array_equal(np.asarray(layer.data)[1, 0], 2 * (100 + 10 * y + x))
+    assert "0.0 to 0.9 eV" in dock.status.text()
+    dock.map.setChecked(False)
+    assert "Energy window" not in bench.viewer_for_test.layers
+
+
+def test_a_dragged_span_moves_the_window(dock: SpectrumWidget, bench: Bench, qtbot: Any) -> None:
+    dock.map.setChecked(True)
+    with qtbot.waitSignal(dock.plot.window_moved) as moved:
+        dock.plot._spans["core"].onselect(700.0, 720.0)
+    assert moved.args == ["core", 700.0, 720.0]
+    dock.log.setChecked(True)  # drawn anew
+    assert dock.plot._spans["core"].extents == pytest.approx((700.0, 720.0))
+    assert dock.plot._panels["low"].get_yscale() == "log"
+
+
+def test_plot_and_numbers_are_exported(dock: SpectrumWidget, tmp_path: Path) -> None:
+    dock.point_at((2, 1, 1))
+    dock.save(tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    head, first, *rest = (tmp_path / "plot.csv").read_text().splitlines()
+    assert head == "range,curve,energy_ev,electrons_per_px"
+    assert first == 'low loss,"pixel",-5,211'
+    assert len(rest) == LOW.size + CORE.size - 1
+
+
+def test_the_fit_shows_background_references_and_residual(bench: Bench, qtbot: Any) -> None:
+    from napari_dipmtv import pipeline
+    from napari_dipmtv.phantom import simulate
+    from napari_dipmtv.settings.phantom import PhantomSettings
+    from napari_dipmtv.settings.simulation import SimulationSettings
+    from napari_dipmtv.states import run
+
+    particle = PhantomSettings(field_voxels=16, size_nm=10, shell_nm=2, void_radius_nm=1)
+    made = simulate(SimulationSettings(phantom=particle, tilt_step_deg=70, dose_e_per_a2=1e6))
+    prepared = run(pipeline.prepare_states(made.series)).value
+    bench.session.load("series", made.series)
+    bench.session.put("prepared", prepared)
+    widget = SpectrumWidget(bench.viewer_for_test)
+    qtbot.addWidget(widget)
+    assert widget.fit.toolTip() == "Make references first (step 2)."
+    bench.session.put("references", pipeline.references(prepared, made.regions))
+    widget.fit.setChecked(True)
+    low = {curve.label: curve for curve in widget.curves["low"]}
+    background, feo = low["background of pixel"], low["FeO"]
+    total = background.counts + (feo.counts - background.counts) + (low["Fe3O4"].counts - background.counts)
+    window = np.isin(low["pixel"].energy_ev, background.energy_ev)
+    assert total + low["residual"].counts == pytest.approx(low["pixel"].counts[window], rel=1e-6)
+
+
+def test_regions_that_will_not_do_are_told() -> None:
+    one, two = np.zeros((10, 12), bool), np.zeros((10, 12), bool)
+    one[2:8, 2:8], two[4:9, 4:9] = True, True
+    [overlap] = region_warnings({"FeO": Region(0.0, one), "Fe3O4": Region(0.0, two)})
+    assert "16 pixels" in overlap
+    assert region_warnings({"FeO": Region(0.0, one), "Fe3O4": Region(30.0, one)}) == []
+    two[:] = False
+    two[0, :3] = True
+    [small] = region_warnings({"FeO": Region(0.0, one), "Fe3O4": Region(0.0, two)})
+    assert small.startswith("Fe3O4")
+    assert "3 pixels" in small

@@ -1,0 +1,152 @@
+"""What unmixing claims about itself: bias, error bars and dose efficiency on simulated spectra."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_dipmtv.data import Region
+from napari_dipmtv.errors import InputError
+from napari_dipmtv.phantom import simulate
+from napari_dipmtv.phantom.scattering import Scattering
+from napari_dipmtv.settings.simulation import SimulationSettings
+from napari_dipmtv.settings.spectra import ReferenceSettings
+from napari_dipmtv.spectra import (
+    blind_l_references,
+    dose_efficiency,
+    fit_region,
+    given_l_references,
+    m_references,
+    prepare,
+    reference_overlay,
+    unmix,
+)
+from napari_dipmtv.spectra.background import power_law_basis
+from napari_dipmtv.spectra.linear_fit import fit_counts
+from napari_dipmtv.states import run
+
+PATHS_NM = np.array([[12.0, 8.0]])
+FE_PER_NM3 = np.array([48.1, 40.3])
+
+
+@pytest.mark.parametrize("counts", [5, 15, 50, 150, 500])
+def test_error_bars_hold_and_the_sum_is_unbiased(counts):
+    """M edges and plasmon tail of the simulator, 5 to 500 electrons in the edge, all weights free.
+
+    At 5 electrons the bars are a tenth too long, because each spectrum counts one electron more than it holds.
+    """
+    scattering = Scattering.of(SimulationSettings())
+    window = scattering.low.window(42, 80)
+    e = scattering.low.values[window]
+    edges = scattering.m_references()[:, window]
+    basis = np.vstack([power_law_basis(e, (3.1, 5.1)), edges / edges.sum(axis=1, keepdims=True)])
+    share = (PATHS_NM * FE_PER_NM3)[0] * edges.sum(axis=1)
+    background = np.array([0.5, 0.5]) * counts * 0.8 / e.size
+    truth = np.concatenate([background, counts * share / share.sum()])
+    rng = np.random.default_rng(counts)
+    drawn = rng.poisson(truth @ basis, (3000, e.size))
+    fits = fit_counts(drawn, basis, np.ones(4, dtype=bool))
+    found = np.column_stack([fits.weights[:, 2:], fits.weights[:, 2:].sum(axis=1)])
+    sum_error = np.sqrt(fits.covariance[:, 2:, 2:].sum(axis=(1, 2)))
+    sigma = np.column_stack([np.sqrt(np.diagonal(fits.covariance, axis1=1, axis2=2)[:, 2:]), sum_error])
+    wanted = np.append(truth[2:], counts)
+    for level, nominal in ((1.0, 0.683), (1.96, 0.95)):
+        covered = (np.abs(found - wanted) < level * sigma).mean(axis=0)
+        np.testing.assert_allclose(covered, nominal, atol=0.09 if counts < 15 else 0.035)
+    scatter = found.std(axis=0) / np.sqrt(len(found))
+    assert (np.abs(found.mean(axis=0) - wanted) < 0.02 * wanted + 4 * scatter).all()
+
+
+@pytest.fixture(scope="module")
+def measured():
+    settings = SimulationSettings(dose_e_per_a2=1e5, tilt_start_deg=-35, tilt_stop_deg=35, tilt_step_deg=35)
+    simulation = simulate(settings)
+    series = run(prepare(simulation.series)).value
+    references = given_l_references(series, simulation.l_references)
+    return simulation, series, references, m_references(series, references)
+
+
+def matter(simulation):
+    metal = simulation.fe_maps.data.sum(axis=0)
+    return metal > 0.5 * np.percentile(metal, 99)
+
+
+def test_m_references_of_the_simulator(measured):
+    simulation, _, _, learnt = measured
+    for found, true in zip(learnt.spectra, simulation.m_references, strict=True):
+        window = found.energy.window(51, 78)
+        planted = np.interp(found.energy.values[window], true.energy.values, true.intensity)
+        assert np.corrcoef(found.intensity[window], planted)[0, 1] > 0.99
+
+
+def test_maps_of_true_references_are_unbiased_within_2_percent(measured):
+    simulation, series, _, learnt = measured
+    true = type(learnt)(simulation.m_references, learnt.window_ev, learnt.exponents, 1.0)
+    found = run(unmix(series, true)).value.maps.data
+    inside = matter(simulation)
+    for channel in (0, 1):
+        ratio = found[channel][inside].sum() / simulation.fe_maps.data[channel][inside].sum()
+        assert ratio == pytest.approx(1, abs=0.03)  # what one gains the other loses
+    total = found.sum(axis=0)[inside].sum() / simulation.fe_maps.data.sum(axis=0)[inside].sum()
+    assert total == pytest.approx(1, abs=0.02)
+
+
+def least_sigma(edge, counts, exponents, e):
+    """Smallest standard deviation of the metal of one edge that counts allow (Cramér and Rao)."""
+    basis = np.vstack([power_law_basis(e, exponents), edge])
+    information = (basis / np.maximum(counts, 1e-9)) @ basis.T
+    return np.sqrt(np.linalg.inv(information)[-2:, -2:].sum())
+
+
+def test_m_against_l_is_what_the_cross_sections_predict(measured):
+    simulation, series, l_references, learnt = measured
+    ratio = 1 / simulation.settings.low_loss_share - 1
+    found = dose_efficiency(series, l_references, learnt, ratio)
+    fe = np.median(simulation.fe_maps.data.sum(axis=0)[matter(simulation)])
+    paths = PATHS_NM * fe / (PATHS_NM @ FE_PER_NM3)
+    scattering = Scattering.of(simulation.settings)
+    snr = []
+    spectra = (scattering.low_loss, scattering.core_loss)
+    edges = (scattering.m_references(), scattering.l_references())
+    for references, spectrum, edge, electrons in zip(
+        (learnt, l_references), spectra, edges, simulation.settings.electrons_per_pixel, strict=True
+    ):
+        axis = scattering.low if references is learnt else scattering.core
+        window = axis.window(*references.window_ev)
+        whole = electrons * spectrum(paths, np.zeros(1))[0, window]
+        unlost = np.exp(-(paths / (127.0, 130.0)).sum())  # of the electrons, so of the single-scattering edge
+        per_fe = electrons * edge[:, window] * unlost
+        snr.append(fe / least_sigma(per_fe, whole, references.exponents, axis.values[window]))
+    predicted = snr[0] / snr[1] * np.sqrt(ratio)
+    assert found.snr_ratio == pytest.approx(predicted, rel=0.2)
+    assert found.dose_ratio == pytest.approx(found.snr_ratio**2)
+    assert found.counts_ratio == pytest.approx(86 * 0.85, rel=0.4)  # M over L cross-section, other windows
+    assert f"{found.dose_ratio:.0f} times the dose" in found.words
+    other = type(learnt)(learnt.spectra[:1], learnt.window_ev, learnt.exponents, 1.0)
+    with pytest.raises(InputError, match="references"):
+        dose_efficiency(series, l_references, other, ratio)
+
+
+def test_blind_references_of_the_simulator(measured):
+    simulation, series, _, _ = measured
+    found, scree = blind_l_references(series)
+    assert found.names == ("FeO", "Fe3O4")
+    assert scree.variances[0] > scree.variances[1] > scree.noise_edge
+    for reference, true in zip(found.spectra, simulation.l_references, strict=True):
+        window = reference.energy.window(703, 800)
+        planted = np.interp(reference.energy.values[window], true.energy.values, true.intensity)
+        assert np.corrcoef(reference.intensity[window], planted)[0, 1] > 0.95
+    with pytest.raises(InputError, match="Draw regions"):
+        blind_l_references(series, ReferenceSettings(purify="known"))
+
+
+def test_a_plot_gets_all_it_draws(measured):
+    simulation, series, l_references, learnt = measured
+    region = Region(0.0, matter(simulation)[1])
+    for references in (l_references, learnt):
+        fit = fit_region(series, references, region)
+        np.testing.assert_allclose(fit.background + fit.components.sum(axis=0) + fit.residual, fit.data)
+        assert fit.chi_square > 0.5
+        overlay = reference_overlay(references)
+        assert overlay.pure.shape == overlay.mixed.shape == (2, overlay.energy_ev.size)
+        assert overlay.condition == references.condition
