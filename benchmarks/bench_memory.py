@@ -7,11 +7,12 @@ python benchmarks/bench_memory.py 64 dipm-tv float32    # one row, as JSON: voxe
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
+import threading
 
 import numpy as np
+import psutil
 
 CASES = [
     (64, "sirt", "float32"),
@@ -40,12 +41,20 @@ def measure(n: int, method: str, precision: str) -> dict[str, float]:
     settings = METHODS[method](iterations=2)
     if isinstance(settings, DipSettings):
         settings = settings.replace(precision=precision, network_input="random")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    resident = psutil.Process().memory_info
+    before, peak, done = resident().rss, [0], threading.Event()
+
+    def watch() -> None:  # the peak that the system keeps begins with that of the parent process
+        while not done.wait(0.002):
+            peak[0] = max(peak[0], resident().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     for _ in reconstruct_states(series, method, settings, "cpu"):
         pass
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit
-    return {"peak": peak, "estimate": memory_bytes(series, method, settings, pick_device("cpu"))}
+    done.set()
+    watcher.join()
+    return {"peak": peak[0] - before, "estimate": memory_bytes(series, method, settings, pick_device("cpu"))}
 
 
 def main() -> None:

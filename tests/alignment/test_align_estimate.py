@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from napari_dipmtv.alignment import estimate
+from napari_dipmtv.alignment import alignment_report, estimate
 from napari_dipmtv.alignment.gauge import without_gauge
 from napari_dipmtv.alignment.mapping import displacements
 from napari_dipmtv.alignment.most_likely import MostLikely
-from napari_dipmtv.data import ChannelMaps
+from napari_dipmtv.data import Alignment, ChannelMaps
 from napari_dipmtv.errors import GeometryError, InputError
 from napari_dipmtv.settings.align import AlignSettings
 from napari_dipmtv.states import run
@@ -126,11 +126,50 @@ def test_real_quantum_dots_match_the_authors_alignment(data_folder: Path):
     valid[:, :9] = False  # a third dot hangs over the upper edge
     maps = ChannelMaps(binned, ("Se", "S", "Zn"), tuple(range(-60, 61, 10)), 1.0, valid=valid)
     settings = AlignSettings(equalise_dose=True, max_axis_angle_deg=10, smoothing_px=1.5)
-    found = run(estimate(maps, settings, reconstruct=MostLikely(torch.device("cpu")))).value
-    assert found.quality[-1] < 0.7 * found.quality[0]  # the re-projection error falls
+    likely = MostLikely(torch.device("cpu"))
+    found = run(estimate(maps, settings, reconstruct=likely)).value
+    raw, aligned = (
+        alignment_report(maps, pose, settings, reconstruct=likely).error
+        for pose in (Alignment(np.zeros((13, 2))), found)
+    )
+    assert aligned < 0.6 * raw
     given = loadmat(folder / "param_obj0.mat")
     moves = np.stack([given[f"circ_{axis}_img_set"][0].astype(float) for axis in "yx"], axis=1) / 4
     drift, rest = (without_gauge(d, maps.tilts_deg) for d in (moves, displacements(found) + moves))
     assert np.all(np.sqrt((drift**2).mean(axis=0)) > 1)
     assert np.all(np.sqrt((rest**2).mean(axis=0)) < 0.75)
     assert found.axis_angle_error_deg > 0.5
+
+
+@pytest.mark.slow
+def test_real_needle_matches_the_authors_alignment():
+    """Every fourth raw view of ETSpy's needle; its tilt axis is horizontal, so the images are transposed."""
+    datasets = pytest.importorskip("etspy.datasets", reason="etspy is not installed")
+    from skimage.registration import phase_cross_correlation
+
+    raw, authors = (
+        np.asarray(datasets.get_needle_data(aligned=flag).data[::4], np.float32)
+        .swapaxes(1, 2)
+        .reshape(20, 64, 4, 64, 4)
+        .mean(axis=(2, 4))
+        for flag in (False, True)
+    )
+    pairs = zip(authors, raw, strict=True)
+    moves = np.array(
+        [phase_cross_correlation(a, r, upsample_factor=10, normalization=None)[0] for a, r in pairs]
+    )
+    maps = ChannelMaps(
+        (raw - np.percentile(raw, 2)).clip(min=0)[None], ("HAADF",), tuple(range(-76, 77, 8)), 1.0
+    )
+    settings = AlignSettings(start="cross-correlation", rounds=4)
+    likely = MostLikely(torch.device("cpu"))
+    found = run(estimate(maps, settings, reconstruct=likely)).value
+    drift, rest = (without_gauge(d, maps.tilts_deg) for d in (moves, displacements(found) + moves))
+    assert np.sqrt((drift**2).mean(axis=0)).max() > 2.5
+    assert np.sqrt((rest**2).mean(axis=0)).max() < 0.2
+    ours, theirs = (
+        alignment_report(maps, pose, settings, reconstruct=likely).error
+        for pose in (found, Alignment(-moves))
+    )
+    assert ours < 0.8 * theirs
+    assert found.axis_angle_error_deg < 0.2

@@ -29,6 +29,7 @@ PARTICLE = PhantomSettings(
 WIDE_VOID = SimulationSettings(phantom=PARTICLE, tilt_step_deg=20, dose_e_per_a2=2e6)
 
 
+@pytest.mark.slow
 def test_from_open_sample_to_the_void_in_eight_clicks(
     make_napari_viewer: Any, qtbot: Any, npe2pm: Any, repository: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,8 +34,7 @@ def maps(ny: int, nx: int, channels: int = 2) -> TiltSeries:
 
 
 def peak_and_estimate(repository: Path, n: int, method: str, precision: str) -> tuple[float, float]:
-    """Measured in a fresh process, whose peak nothing else has raised."""
-    pytest.importorskip("resource", reason="this system does not tell the peak of a process")
+    """Measured in a fresh process, which nothing else has filled."""
     script = repository / "benchmarks/bench_memory.py"
     command = [sys.executable, str(script), str(n), method, precision]
     row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

@@ -80,7 +80,7 @@ def test_f26_missing_tilts_leave_a_usable_volume(method: Method, keep: object, t
     settings = {
         "sirt": SirtSettings(iterations=30),
         "cs-tv": CsTvSettings(iterations=60),
-        "dipm-tv": SMALL.replace(iterations=100, average=0.8),
+        "dipm-tv": SMALL.replace(iterations=150, filters=(8, 16), skips=(4, 4)),
     }[method]
     found = reconstruct(series, method, settings).volume.data
     assert np.isfinite(found).all()

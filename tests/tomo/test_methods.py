@@ -21,8 +21,8 @@ from napari_dipmtv.tomo.reconstruct import reconstruct, reconstruct_states
 from napari_dipmtv.tomo.sirt import sirt
 
 CPU = torch.device("cpu")
-SMALL = DipSettings(iterations=60, filters=(8, 16, 16), skips=(4, 4, 4), average=0.9)
-GUIDED = SMALL.replace(network_input="cs-tv")
+SMALL = DipSettings(iterations=60, filters=(8, 16, 16), skips=(0, 0, 0), average=0.9)
+RANDOM = SMALL.replace(network_input="random", crop=False, output="softplus", skips=(4, 4, 4))
 QUICK = {
     "sirt": SirtSettings(iterations=5),
     "cs-tv": CsTvSettings(iterations=5),
@@ -93,7 +93,7 @@ def test_cs_tv_reaches_the_minimum_of_its_own_cost(series: TiltSeries, kind: str
 def test_dipm_tv_beats_cs_tv_on_a_noisy_particle() -> None:
     truth = particle(32)
     series = counted(truth, 1.0)
-    settings = DipSettings(iterations=250, filters=(8, 16, 32), skips=(4, 4, 4))
+    settings = DipSettings(iterations=150)
     dip = reconstruct(series, "dipm-tv", settings)
     assert error(dip.volume, truth) < error(reconstruct(series, "cs-tv").volume, truth)
 
@@ -239,7 +239,7 @@ def test_ctrl_c_keeps_what_was_reached(series: TiltSeries) -> None:
 
 
 @pytest.mark.parametrize("method", ["dipm-tv", "dip-tv"])
-@pytest.mark.parametrize("settings", [SMALL, GUIDED], ids=["random", "guided"])
+@pytest.mark.parametrize("settings", [SMALL, RANDOM], ids=["guided", "random"])
 def test_a_resumed_run_equals_one_that_was_never_stopped(
     method: Method, settings: DipSettings, series: TiltSeries
 ) -> None:
@@ -258,7 +258,7 @@ def test_a_checkpoint_of_another_network_is_refused(series: TiltSeries) -> None:
 
 
 def test_the_first_thing_to_see_is_a_cs_tv_volume(series: TiltSeries) -> None:
-    first = next(reconstruct_states(series, "dipm-tv", GUIDED))
+    first = next(reconstruct_states(series, "dipm-tv", SMALL))
     assert first.iteration == 0
     assert "CS-TV" in first.stage
     assert first.snapshot().data.shape == (2, 24, 24, 24)
@@ -325,5 +325,3 @@ def test_tied_channels_come_apart_early(truth: Volume) -> None:
     with_rehearsal = error(reconstruct(tied, "dipm-tv", settings).volume, truth)
     without = error(reconstruct(tied, "dipm-tv", settings.replace(network_input="random")).volume, truth)
     assert with_rehearsal < 0.8 * without
-    stages = {state.stage for state in reconstruct_states(clean, "dipm-tv", SMALL.replace(iterations=1))}
-    assert stages == {"DIPm-TV"}  # counts are not tied

@@ -112,3 +112,5 @@ def _notes(
     error = alignment.axis_angle_error_deg
     if error is not None and not np.isfinite(error):
         yield "The views do not tell the axis angle (a sphere has none): it is taken as vertical."
+    if abs(alignment.axis_angle_deg) > settings.max_axis_angle_deg - 0.01:
+        yield f"The axis angle stands at the limit of {settings.max_axis_angle_deg:g} deg: allow a larger one."

@@ -93,18 +93,23 @@ def rows_of_file(path: Path) -> list[TiltRow]:
 def checked(rows: Iterable[TiltRow]) -> list[TiltRow]:
     """Compare each image with the others of its kind: pixel, shape, energies, tilt, memory."""
     rows = list(rows)
-    for kind in KINDS:
-        group = [row.header for row in rows if row.use and row.header and row.header.kind == kind]
+    ranges = {_range(row.header) for row in rows if row.header}  # a file may have several
+    for one in ranges:
+        group = [row.header for row in rows if row.use and row.header and _range(row.header) == one]
         if group:
             pixels = [header.pixel_nm for header in group if header.pixel_nm is not None]
             pixel = statistics.median(pixels) if pixels else None
             shape = Counter(header.shape for header in group).most_common(1)[0][0]
             energy = Counter(header.energy for header in group).most_common(1)[0][0]
             for i, row in enumerate(rows):
-                if row.use and row.header and row.header.kind == kind:
+                if row.use and row.header and _range(row.header) == one:
                     for problem in _differences(row.header, pixel, shape, energy):
                         rows[i] = rows[i].with_problem(problem)
     return _repeated(rows)
+
+
+def _range(header: SpectrumImageHeader) -> tuple[Kind, int]:
+    return header.kind, header.index
 
 
 def _differences(
@@ -128,7 +133,7 @@ def _differences(
 
 def _repeated(rows: Sequence[TiltRow]) -> list[TiltRow]:
     seen = Counter(
-        (row.header.kind, round(row.tilt_deg, 3))
+        (_range(row.header), round(row.tilt_deg, 3))
         for row in rows
         if row.use and row.header and row.tilt_deg is not None
     )
@@ -137,7 +142,7 @@ def _repeated(rows: Sequence[TiltRow]) -> list[TiltRow]:
         if row.use
         and row.header
         and row.tilt_deg is not None
-        and seen[(row.header.kind, round(row.tilt_deg, 3))] > 1
+        and seen[(_range(row.header), round(row.tilt_deg, 3))] > 1
         else row
         for row in rows
     ]

@@ -12,6 +12,7 @@ Method = Literal["wbp", "sirt", "cs-tv", "dip-tv", "dipm-tv"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 DataTerm = Literal["auto", "poisson", "covariance", "least-squares"]
 WbpFilter = Literal["ramp", "shepp-logan", "cosine", "hamming", "hann"]
+DipOutput = Literal["fractions", "softplus", "square"]
 TvKind = Literal["vectorial", "per-channel", "channel-sum"]
 
 
@@ -95,16 +96,16 @@ class DipSettings(StageSettings):
     iterations: int = knob(
         400,
         "Iterations",
-        "Fitting steps. Counts want 300-500, unmixed maps 200-300; much later the network begins to follow the noise. "
-        " Stop keeps what was reached at any time.",
+        "Fitting steps at most; the step length fades over them, so that fewer steps give a coarser but finished "
+        "volume. Stop keeps what was reached at any time.",
         ge=1,
         le=100000,
     )
     tv_strength: float = knob(
-        0.02,
+        0.002,
         "TV strength",
         "Weight of the total variation against the data, without unit, the same at any size and dose. "
-        "More flattens the phases, less lets the network follow the noise in the end.",
+        "More flattens the phases; 0 leaves the smoothing to the network.",
         ge=0,
         le=1000,
     )
@@ -114,11 +115,11 @@ class DipSettings(StageSettings):
         "Vectorial counts an edge once when all channels have it there; per-channel treats them apart; "
         "channel-sum, as published, cannot see noise that cancels in the sum.",
     )
-    data_term: Literal["auto", "poisson", "covariance", "least-squares", "l1"] = knob(
+    data_term: Literal["auto", "poisson", "covariance", "least-squares", "l1", "l2"] = knob(
         "auto",
         "Data term",
         "How misfit is weighed. Auto takes Poisson for counts, the covariance of the unmixing where there is one, "
-        "and least squares otherwise. L1 is the published choice.",
+        "and least squares otherwise. L1 and L2, plain means over all pixels, are the published choices.",
     )
     seed: int = knob(
         0,
@@ -126,6 +127,27 @@ class DipSettings(StageSettings):
         "Start of the random numbers; the same seed on the same machine gives the same volume.",
         ge=0,
         le=2**31 - 1,
+    )
+    held_out: float = knob(
+        0.1,
+        "Held out",
+        "Share of the dose that the network does not see until the last steps; when the misfit of that part grows, "
+        "the fit has begun to follow the noise and is ended. Needs counts or a covariance. 0 never ends early.",
+        ge=0,
+        le=0.5,
+    )
+    cavities: bool = knob(
+        True,
+        "Test for cavities",
+        "Before the last steps, ask the data whether enclosed balls of the volume should be empty, and open those that "
+        "they demand (likelihood ratio above e^12). A network alone fills small voids. Needs counts or a covariance.",
+    )
+    crop: bool = knob(
+        True,
+        "Crop to the object",
+        "Fit only the box that holds the object, found in a quick CS-TV volume; all outside is vacuum. "
+        "Two to four times faster.",
+        advanced=True,
     )
     average: float = knob(
         0.95,
@@ -144,6 +166,13 @@ class DipSettings(StageSettings):
         le=1,
         advanced=True,
     )
+    schedule: Literal["fading", "constant"] = knob(
+        "fading",
+        "Schedule",
+        "Fading: the learning rate rises over 25 steps and then falls along a cosine, which brings out fine detail in "
+        "the end. Constant is the published choice.",
+        advanced=True,
+    )
     weight_decay: float = knob(
         0.0,
         "Weight decay",
@@ -153,34 +182,35 @@ class DipSettings(StageSettings):
         advanced=True,
     )
     filters: tuple[int, ...] = knob(
-        (8, 16, 32, 64),
+        (8, 32, 64),
         "Filters",
         "Feature channels at each level of the network, finest first. More is slower, needs more memory and copies "
         "more noise.",
         advanced=True,
     )
     skips: tuple[int, ...] = knob(
-        (4, 4, 4, 4),
+        (0, 0, 0),
         "Skip filters",
-        "Feature channels that each level passes straight to the decoder; as many numbers as filters.",
+        "Feature channels that each level passes straight to the decoder; as many numbers as filters. Without them the "
+        "network cannot hand noise through.",
         advanced=True,
     )
-    output: Literal["softplus", "square"] = knob(
-        "softplus",
+    output: DipOutput = knob(
+        "fractions",
         "Output",
-        "What keeps the volume from going below zero. Softplus learns faster; the square is the published choice.",
+        "What keeps the volume from going below zero. Fractions are shares of phases, which may mix, with one full "
+        "density each, learnt from the data; softplus allows any density; the square is the published choice.",
         advanced=True,
     )
-    network_input: Literal["auto", "random", "cs-tv"] = knob(
-        "auto",
+    network_input: Literal["cs-tv", "random"] = knob(
+        "cs-tv",
         "Network input",
-        "What the network looks at. Random numbers, as published, copy least noise. A quick CS-TV volume, which the "
-        "network first learns to give back, brings channels apart at once that unmixing has tied together, and shows "
-        "clean detail early. Auto: random for counts and L1, CS-TV otherwise.",
+        "What the network looks at: a quick CS-TV volume, which it first learns to give back, or random numbers, as "
+        "published.",
         advanced=True,
     )
     input_channels: int = knob(
-        16,
+        32,
         "Random input channels",
         "Channels of the random input.",
         ge=1,
@@ -196,7 +226,7 @@ class DipSettings(StageSettings):
         advanced=True,
     )
     input_noise: float = knob(
-        0.05,
+        0.01,
         "Input noise",
         "Standard deviation of fresh noise added to the input in every step; keeps the network from memorising.",
         ge=0,

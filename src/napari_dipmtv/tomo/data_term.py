@@ -9,7 +9,7 @@ weight against a plain square grows like the noise, hence against the square ove
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -24,6 +24,23 @@ class DataMisfit(ABC):
     @abstractmethod
     def loss(self, p: torch.Tensor) -> torch.Tensor:
         """Misfit, a scalar tensor."""
+
+    def nats(self, p: torch.Tensor) -> float:
+        """Negative log-likelihood of the data up to a constant; differences of it weigh one volume against another.
+
+        Raises
+        ------
+        InputError
+            For a misfit that knows nothing of the noise.
+        """
+        raise InputError(
+            expected(
+                "likelihood",
+                "counts or a covariance",
+                type(self).__name__,
+                "Use the Poisson or covariance term",
+            )
+        )
 
     @abstractmethod
     def prox(self, u: torch.Tensor, step: float) -> torch.Tensor:
@@ -52,6 +69,9 @@ class Poisson(DataMisfit):
         mean: torch.Tensor = (self.valid * deviance).mean()
         return self.weight * mean
 
+    def nats(self, p: torch.Tensor) -> float:
+        return float(self.loss(p).double()) * self.counts.numel() / self.weight
+
     def prox(self, u: torch.Tensor, step: float) -> torch.Tensor:
         # root of p^2 - (u - w g) p - w n = 0 with w = step * weight / size; u where the pixel is masked
         w = step * self.weight / self.counts.numel()
@@ -69,22 +89,31 @@ class Gaussian(DataMisfit):
     covariance: torch.Tensor  # (c, c, t, y, x)
     valid: torch.Tensor  # (1, t, y, x)
     weight: float
+    shrinkages: dict[float, torch.Tensor] = field(default_factory=dict)
 
     def loss(self, p: torch.Tensor) -> torch.Tensor:
         r = p - self.target
         chi: torch.Tensor = torch.einsum("ctyx,cdtyx,dtyx->tyx", r, self.precision, r)
         return 0.5 * self.weight * chi.sum() / r.numel()
 
+    def nats(self, p: torch.Tensor) -> float:
+        return float(self.loss(p).double()) * self.target.numel() / self.weight
+
     def prox(self, u: torch.Tensor, step: float) -> torch.Tensor:
         # p = y + C (C + w)^-1 (u - y) with w = step * weight / size
         w = step * self.weight / self.target.numel()
-        r = u - self.target
-        channels = r.shape[0]
-        matrix = self.covariance.permute(2, 3, 4, 0, 1)
-        eye = torch.eye(channels, device=u.device, dtype=u.dtype)
-        shrunk = torch.linalg.solve(matrix + w * eye, r.permute(1, 2, 3, 0)[..., None])
-        p = self.target + (matrix @ shrunk)[..., 0].permute(3, 0, 1, 2)
+        p = self.target + torch.einsum("cdtyx,dtyx->ctyx", self._shrinkage(w), u - self.target)
         return torch.where(self.valid > 0, p, u)
+
+    def _shrinkage(self, w: float) -> torch.Tensor:
+        """``C (C + w)^-1`` of every pixel, kept for the next step, whose ``w`` will be the same; (c, c, t, y, x)."""
+        if w not in self.shrinkages:
+            self.shrinkages.clear()
+            matrix = self.covariance.permute(2, 3, 4, 0, 1)
+            eye = torch.eye(matrix.shape[-1], device=matrix.device, dtype=matrix.dtype)
+            shrinkage = torch.linalg.solve(matrix + w * eye, matrix)  # both are symmetric and commute
+            self.shrinkages[w] = shrinkage.permute(3, 4, 0, 1, 2).contiguous()
+        return self.shrinkages[w]
 
 
 @dataclass(frozen=True)
@@ -103,6 +132,21 @@ class L1(DataMisfit):
         return torch.where(self.valid > 0, self.target + shrunk, u)
 
 
+@dataclass(frozen=True)
+class L2(DataMisfit):
+    """``mean (p - y)^2``, the published misfit of the EDX presets."""
+
+    target: torch.Tensor
+    valid: torch.Tensor
+
+    def loss(self, p: torch.Tensor) -> torch.Tensor:
+        return (self.valid * (p - self.target).square()).mean()
+
+    def prox(self, u: torch.Tensor, step: float) -> torch.Tensor:
+        w = 2 * step / self.target.numel()
+        return torch.where(self.valid > 0, (u + w * self.target) / (1 + w), u)
+
+
 def data_kind(series: TiltSeries, kind: str) -> str:
     """Resolve "auto": Poisson for counts, the covariance where there is one, else least squares."""
     if kind != "auto":
@@ -112,15 +156,23 @@ def data_kind(series: TiltSeries, kind: str) -> str:
     return "covariance" if series.covariance is not None else "least-squares"
 
 
-def data_misfit(problem: Problem, kind: str) -> DataMisfit:
+def data_misfit(problem: Problem, kind: str, series: TiltSeries | None = None) -> DataMisfit:
     """Build the misfit of a problem in units of ``problem.unit``; "auto" follows what the series knows of its noise.
+
+    Parameters
+    ----------
+    problem : Problem
+    kind : str
+        The data term of the settings.
+    series : TiltSeries, optional
+        A part of the dose of the problem's series, to be fitted in the units of the whole.
 
     Raises
     ------
     InputError
         When the term needs statistics that the series does not carry.
     """
-    series = problem.series
+    series = problem.series if series is None else series
     kind = data_kind(series, kind)
     unit = problem.unit[:, None, None, None]
     target = torch.from_numpy(series.data).to(problem.device) / unit
@@ -130,6 +182,8 @@ def data_misfit(problem: Problem, kind: str) -> DataMisfit:
         return _weighted(series, target, problem.unit, problem.valid)
     if kind == "l1":
         return L1(target, problem.valid)
+    if kind == "l2":
+        return L2(target, problem.valid)
     return _least_squares(target, problem.valid)
 
 

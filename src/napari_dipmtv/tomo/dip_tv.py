@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from napari_dipmtv.data import TiltSeries, Volume
-from napari_dipmtv.errors import ComputeError, InputError, expected
 from napari_dipmtv.settings.tomo import CsTvSettings, DipSettings
 from napari_dipmtv.states import State
+from napari_dipmtv.tomo.cavities import Cavity, find_cavities, openings
+from napari_dipmtv.tomo.crop import Crop, crop_to_object
 from napari_dipmtv.tomo.cs_tv import cs_tv
 from napari_dipmtv.tomo.data_term import data_kind, data_misfit
-from napari_dipmtv.tomo.network import DipNetwork
+from napari_dipmtv.tomo.dip_fit import DipFit, under
 from napari_dipmtv.tomo.problem import Problem, pose
-from napari_dipmtv.tomo.total_variation import total_variation
+from napari_dipmtv.tomo.thinning import thin
 
-WARM_UP = 25  # steps over which the learning rate rises
-REHEARSALS = 60  # steps towards the CS-TV input
+REHEARSALS = 30  # steps towards the CS-TV input
+LAST = 8  # the last eighth of the steps sees all data; as many steps without progress end the fit early
+WITH_NOISE = ("poisson", "covariance")  # data terms that know the noise
 
 
 def dipm_tv(
-    problem: Problem, settings: DipSettings, *, resume: Mapping[str, np.ndarray] | None = None
+    problem: Problem, settings: DipSettings, *, resume: Mapping[str, NDArray[Any]] | None = None
 ) -> Iterator[State[Volume]]:
     """Fit one network with a shared decoder to all channels.
 
     Minimises ``D(P x, y) + strength * TV(x) / mass`` over the weights of ``x = f(z + noise)``; what is returned is the
-    running average of the output. Source: arXiv 2606.10893, with data term and total variation of our own
-    (docs/method.md says why).
+    running average of the output. Source: arXiv 2606.10893, with data term, total variation, network input and
+    stopping of our own (docs/method.md says why).
 
     Parameters
     ----------
@@ -41,21 +46,276 @@ def dipm_tv(
     Yields
     ------
     State of Volume
-        Losses "data" and "tv" (relative, ``TV / mass``) of the step. With the CS-TV input, the states of its making
-        come first, as iteration 0.
+        Losses "data" and "tv" (relative, ``TV / mass``) of the step, and "validation" where a part of the dose is held
+        out. The states of the CS-TV volume come first, as iteration 0.
     """
-    return _fit(problem, [problem], settings, "DIPm-TV", resume)
+    return _run(problem, settings, "DIPm-TV", resume, alone=False)
 
 
 def dip_tv(
-    problem: Problem, settings: DipSettings, *, resume: Mapping[str, np.ndarray] | None = None
+    problem: Problem, settings: DipSettings, *, resume: Mapping[str, NDArray[Any]] | None = None
 ) -> Iterator[State[Volume]]:
     """Fit a network of its own to each channel, side by side; the channels know nothing of each other."""
-    alone = [
-        pose(one_channel(problem.series, c), problem.device, problem.projector)
-        for c in range(problem.shape[0])
-    ]
-    return _fit(problem, alone, settings, "DIP-TV", resume)
+    return _run(problem, settings, "DIP-TV", resume, alone=True)
+
+
+def _run(
+    problem: Problem,
+    settings: DipSettings,
+    stage: str,
+    resume: Mapping[str, NDArray[Any]] | None,
+    *,
+    alone: bool,
+) -> Iterator[State[Volume]]:
+    """First volume, box, rehearsal, fit."""
+    seen, held_out = _split(problem.series, settings)
+    if resume is not None:
+        crop = Crop.from_array(problem, resume["box"])
+        saved = [torch.from_numpy(resume[f"{i}/input"])[0] for i in range(problem.shape[0] if alone else 1)]
+        networks = Networks(crop, settings, saved, alone=alone)
+        networks.restore(resume)
+        yield from _fit(networks, seen, held_out, settings, stage, resume)
+        return
+    guide: Volume | None = None
+    if settings.crop or settings.network_input == "cs-tv":
+        for state in cs_tv(replace(problem, series=seen), _first_settings(settings, joint=not alone)):
+            yield _before(state, settings, f"{stage}, CS-TV first")
+        guide = state.snapshot()
+    crop = crop_to_object(problem, guide) if settings.crop and guide is not None else Crop.nothing(problem)
+    inputs = None
+    if guide is not None and settings.network_input == "cs-tv":
+        inputs = torch.chunk(crop.inside(guide), problem.shape[0] if alone else 1)
+    networks = Networks(crop, settings, inputs, alone=alone)
+    for step in range(1, REHEARSALS + 1 if inputs is not None else 1):
+        networks.rehearse(last=step == REHEARSALS)
+        yield _before(state, settings, f"{stage}, learning CS-TV {step}/{REHEARSALS}")
+    yield from _fit(networks, seen, held_out, settings, stage, {})
+
+
+def _fit(
+    networks: Networks,
+    seen: TiltSeries,
+    held_out: TiltSeries | None,
+    settings: DipSettings,
+    stage: str,
+    saved: Mapping[str, NDArray[Any]],
+) -> Iterator[State[Volume]]:
+    """Fit the seen part of the dose until the held-out part has had enough, then all of it for the last steps."""
+    clock = Clock.of(settings, saved)
+    networks.show(seen)
+    watch = None if held_out is None else Watch(networks, held_out, settings)
+    if watch is not None and "watch/least" in saved:
+        watch.restore(under(saved, "watch"))
+    if clock.in_last_steps:
+        networks.show(networks.crop.whole.series)
+    while clock.iteration < clock.total:
+        if clock.last_steps_begin:
+            networks.show(networks.crop.whole.series)
+            networks.open_cavities()
+        clock.tick()
+        losses = networks.step(clock.progress)
+        if watch is not None and not clock.in_last_steps:
+            losses["validation"] = watch.look()
+            if watch.over:
+                watch.go_back()
+                clock.end_soon()
+
+        said = ", ".join(dict.fromkeys([stage, *networks.notes]))
+        kept = partial(_checkpoint, replace(clock), networks, watch)
+        yield State(clock.iteration, clock.total, losses, networks.volume, kept, said)
+
+
+def _checkpoint(clock: Clock, networks: Networks, watch: Watch | None) -> dict[str, NDArray[Any]]:
+    watched = {} if watch is None else watch.checkpoint()
+    return clock.checkpoint() | networks.checkpoint() | watched
+
+
+@dataclass
+class Clock:
+    """Where a run stands, and when it will end."""
+
+    asked: int  # iterations
+    total: int  # the same, or less when the run ends early
+    iteration: int = 0
+    progress: float = 0.0  # 0 to 1
+
+    @classmethod
+    def of(cls, settings: DipSettings, saved: Mapping[str, NDArray[Any]]) -> Clock:
+        """Start at zero or where a checkpoint was made; a run that may be longer now goes on at a higher rate."""
+        if not saved:
+            return cls(settings.iterations, settings.iterations)
+        done, ended_early = int(saved["iteration"]), int(saved["ends"])
+        if ended_early and int(saved["asked"]) == settings.iterations:
+            return cls(settings.iterations, ended_early, done, float(saved["progress"]))
+        same = int(saved["asked"]) == settings.iterations
+        progress = float(saved["progress"]) if same else done / settings.iterations
+        return cls(settings.iterations, settings.iterations, done, progress)
+
+    @property
+    def last_steps(self) -> int:
+        """How many steps see all data."""
+        return max(1, self.asked // LAST)
+
+    @property
+    def last_steps_begin(self) -> bool:
+        """True before the first of the last steps."""
+        return self.iteration == self.total - self.last_steps
+
+    @property
+    def in_last_steps(self) -> bool:
+        """True during and after them."""
+        return self.iteration > self.total - self.last_steps
+
+    def tick(self) -> None:
+        """Begin the next step."""
+        self.iteration += 1
+        self.progress += (1 - self.progress) / (self.total - self.iteration + 1)
+
+    def end_soon(self) -> None:
+        """Only the last steps remain."""
+        self.total = min(self.total, self.iteration + self.last_steps)
+
+    def checkpoint(self) -> dict[str, NDArray[Any]]:
+        """All fields as arrays."""
+        ends = self.total if self.total < self.asked else 0
+        return {
+            "iteration": np.array(self.iteration),
+            "asked": np.array(self.asked),
+            "ends": np.array(ends),
+            "progress": np.array(self.progress),
+        }
+
+
+class Networks:
+    """The networks of a run, one or one for each channel, seen as one."""
+
+    def __init__(
+        self,
+        crop: Crop,
+        settings: DipSettings,
+        inputs: Sequence[torch.Tensor] | None,
+        *,
+        alone: bool,
+    ) -> None:
+        self.crop, self.settings = crop, settings
+        self.cavities: tuple[Cavity, ...] = ()
+        whole = crop.problem
+        self.parts = [whole]
+        if alone:
+            own = (one_channel(whole.series, c) for c in range(whole.shape[0]))
+            self.parts = [pose(series, whole.device, whole.projector) for series in own]
+        self.fits = [
+            DipFit(part, settings, None if inputs is None else inputs[i]) for i, part in enumerate(self.parts)
+        ]
+
+    def show(self, series: TiltSeries) -> None:
+        """Fit this series, of the whole problem's shape, from now on."""
+        cut = self.crop.cut(series)
+        own = [cut] if len(self.parts) == 1 else [one_channel(cut, c) for c in range(len(self.parts))]
+        for fit, part, data in zip(self.fits, self.parts, own, strict=True):
+            fit.misfit = data_misfit(part, self.settings.data_term, data)
+
+    def rehearse(self, *, last: bool) -> None:
+        """Take one step towards the volume that the networks look at."""
+        for fit in self.fits:
+            fit.rehearse(last=last)
+
+    def step(self, progress: float) -> dict[str, float]:
+        """One step of each; the mean of their losses."""
+        steps = [fit.step(progress) for fit in self.fits]
+        return {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
+
+    def output(self) -> torch.Tensor:
+        """The running average of all channels in units of the cropped problem; (c, z, y, x)."""
+        return torch.cat([fit.output() for fit in self.fits])
+
+    def open_cavities(self) -> None:
+        """Take out the cavities that all data demand; their shape is fitted from then on."""
+        whole = self.crop.problem
+        kind = data_kind(whole.series, self.settings.data_term)
+        if not self.settings.cavities or kind not in WITH_NOISE or self.fits[0].opening is not None:
+            return
+        self.cavities = find_cavities(
+            self.output(), whole.projector, data_misfit(whole, self.settings.data_term)
+        )
+        if self.cavities:
+            share = openings(self.cavities, whole.shape[1:])
+            for fit in self.fits:
+                fit.open(share)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the person who waits should know."""
+        found = (f"cavity {n} (evidence {c.evidence:.0f})" for n, c in enumerate(self.cavities, 1))
+        return (*found, *(fit.note for fit in self.fits if fit.note))
+
+    def volume(self) -> Volume:
+        """Copy what was reached to the host, in data units and the whole field."""
+        data = np.concatenate([fit.volume().data for fit in self.fits])
+        series = self.crop.whole.series
+        return self.crop.outside(Volume(data, series.channels, series.pixel_nm))
+
+    def checkpoint(self) -> dict[str, NDArray[Any]]:
+        """Copy everything that changes to plain arrays."""
+        saved: dict[str, NDArray[Any]] = {"box": np.array(self.crop.box)}
+        for i, fit in enumerate(self.fits):
+            saved |= {f"{i}/{name}": value for name, value in fit.checkpoint().items()}
+        return saved
+
+    def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        """Go back to a checkpoint."""
+        for i, fit in enumerate(self.fits):
+            fit.restore(under(saved, str(i)))
+
+
+class Watch:
+    """The part of the dose that the networks do not see: when its misfit grows, they have begun to follow the noise."""
+
+    def __init__(self, networks: Networks, held_out: TiltSeries, settings: DipSettings) -> None:
+        self.networks = networks
+        self.problem = networks.crop.problem
+        self.misfit = data_misfit(self.problem, settings.data_term, networks.crop.cut(held_out))
+        self.patience = max(20, settings.iterations // LAST)
+        self.least, self.age = float("inf"), 0
+        self.best: list[dict[str, torch.Tensor]] = []
+
+    def look(self) -> float:
+        """Misfit of the held-out part now."""
+        misfit = float(self.misfit.loss(self.problem.projector(self.networks.output())))
+        self.age += 1
+        if misfit < self.least:
+            self.least, self.age = misfit, 0
+            self.best = [fit.remember() for fit in self.networks.fits]
+        return misfit
+
+    @property
+    def over(self) -> bool:
+        """True when the misfit has not fallen for a while."""
+        return self.age >= self.patience
+
+    def go_back(self) -> None:
+        """Return the networks to where the misfit was least."""
+        for fit, best in zip(self.networks.fits, self.best, strict=True):
+            fit.recall(best)
+
+    def checkpoint(self) -> dict[str, NDArray[Any]]:
+        """Copy everything that changes to plain arrays."""
+        saved = {"watch/least": np.array(self.least), "watch/age": np.array(self.age)}
+        for i, best in enumerate(self.best):
+            saved |= {f"watch/{i}/{name}": value.cpu().numpy().copy() for name, value in best.items()}
+        return saved
+
+    def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        """Go back to a checkpoint."""
+        self.least, self.age = float(saved["least"]), int(saved["age"])
+        every = range(len(self.networks.fits)) if "0/weight" in saved else ()
+        self.best = [
+            {
+                name: torch.from_numpy(value).to(self.problem.device)
+                for name, value in under(saved, str(i)).items()
+            }
+            for i in every
+        ]
 
 
 def one_channel(series: TiltSeries, channel: int) -> TiltSeries:
@@ -65,225 +325,19 @@ def one_channel(series: TiltSeries, channel: int) -> TiltSeries:
     return series.replace(data=series.data[c], channels=series.channels[c], covariance=covariance)
 
 
-def _fit(
-    problem: Problem,
-    parts: Sequence[Problem],
-    settings: DipSettings,
-    stage: str,
-    resume: Mapping[str, np.ndarray] | None,
-) -> Iterator[State[Volume]]:
-    """Fit each part (all channels, or one of them) with its network, one step each in turn."""
-    guides: list[torch.Tensor] = [torch.zeros(0)] * len(parts)
-    guided = resume is None and takes_cs_tv_input(problem, settings)
-    if guided:
-        for state in cs_tv(problem, _guide_settings(settings, joint=len(parts) == 1)):
-            yield replace(
-                state, iteration=0, total=settings.iterations, losses={}, stage=f"{stage}, CS-TV input"
-            )
-        guide = torch.from_numpy(state.snapshot().data).to(problem.device) / problem.unit[:, None, None, None]
-        guides = list(torch.chunk(guide, len(parts)))
-    fits = [DipFit(part, settings, own) for part, own in zip(parts, guides, strict=True)]
-    done = 0 if resume is None else _restore(fits, resume)
-    for step in range(1, REHEARSALS + 1 if guided else 1):
-        for fit, own in zip(fits, guides, strict=True):
-            fit.rehearse(own, last=step == REHEARSALS)
-        said = f"{stage}, learning its input {step}/{REHEARSALS}"
-        yield replace(state, iteration=0, total=settings.iterations, losses={}, stage=said)
-
-    def volume() -> Volume:
-        volumes = [fit.volume() for fit in fits]
-        data = np.concatenate([one.data for one in volumes])
-        return volumes[0].replace(data=data, channels=problem.series.channels)
-
-    def checkpoint(iteration: int) -> dict[str, np.ndarray]:
-        saved = {
-            f"{i}/{name}": value for i, fit in enumerate(fits) for name, value in fit.checkpoint().items()
-        }
-        return {"iteration": np.array(iteration), **saved}
-
-    for iteration in range(done + 1, settings.iterations + 1):
-        steps = [fit.step() for fit in fits]
-        losses = {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
-        said = ", ".join(dict.fromkeys([stage, *(fit.note for fit in fits if fit.note)]))
-        yield State(iteration, settings.iterations, losses, volume, lambda n=iteration: checkpoint(n), said)  # type: ignore[misc]
+def _split(series: TiltSeries, settings: DipSettings) -> tuple[TiltSeries, TiltSeries | None]:
+    """The part of the dose to fit and the part to judge by; all and none for maps without statistics."""
+    if not settings.held_out or data_kind(series, settings.data_term) not in WITH_NOISE:
+        return series, None
+    return thin(series, 1 - settings.held_out, np.random.default_rng(settings.seed))
 
 
-def takes_cs_tv_input(problem: Problem, settings: DipSettings) -> bool:
-    """Tell whether the network looks at a CS-TV volume: on request, where unmixing has tied the channels, and for maps
-    without statistics, which are mostly clean."""
-    if settings.network_input != "auto":
-        return settings.network_input == "cs-tv"
-    return data_kind(problem.series, settings.data_term) in ("covariance", "least-squares")
-
-
-def _guide_settings(settings: DipSettings, *, joint: bool) -> CsTvSettings:
-    term = "auto" if settings.data_term == "l1" else settings.data_term
+def _first_settings(settings: DipSettings, *, joint: bool) -> CsTvSettings:
+    term = "auto" if settings.data_term in ("l1", "l2") else settings.data_term
     kind = "vectorial" if joint else "per-channel"
-    return CsTvSettings(iterations=150, tv_strength=0.1, tv=kind, data_term=term, tolerance=5e-4)
+    return CsTvSettings(iterations=150, tv_strength=0.06, tv=kind, data_term=term, tolerance=2e-2)
 
 
-class DipFit:
-    """One network on its way to fit one problem: everything that changes from step to step."""
-
-    def __init__(self, problem: Problem, settings: DipSettings, guide: torch.Tensor) -> None:
-        self.problem, self.settings = problem, settings
-        self.misfit = data_misfit(problem, settings.data_term)
-        self.random = torch.Generator().manual_seed(
-            settings.seed
-        )  # on the CPU: one seed, one input, any device
-        guided = takes_cs_tv_input(problem, settings)
-        self.inputs = problem.shape[0] if guided else settings.input_channels
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
-            network = DipNetwork(
-                self.inputs, problem.shape[0], settings.filters, settings.skips, output=settings.output
-            )
-        self.network = network.to(problem.device)
-        shape = (1, self.inputs, *problem.shape[1:])
-        if guided:  # empty when a checkpoint brings its own
-            self.input = guide[None] if guide.numel() else torch.zeros(shape, device=problem.device)
-        else:
-            self.input = settings.input_scale * torch.rand(shape, generator=self.random).to(problem.device)
-        self.optimiser = self._fresh_optimiser()
-        self.average = torch.zeros(problem.shape, device=problem.device)
-        self.weight = 0.0
-        self.half = use_bfloat16(settings.precision, problem.device)
-        self.halvings = self.taken = 0
-        self.note = ""
-
-    def step(self) -> dict[str, float]:
-        """Take one optimiser step; returns the losses before it.
-
-        A step whose gradient is not finite is not taken but tried again: in float32 where it was bfloat16, then with
-        half the learning rate, twice. ``note`` says so.
-
-        Raises
-        ------
-        ComputeError
-            When nothing helps; the network and the average are those of the last good step.
-        """
-        z = self._noisy_input()
-        x, losses = self._descend(z)
-        while not self._finite():
-            self._recover()
-            x, losses = self._descend(z)
-        self.taken += 1
-        for group in self.optimiser.param_groups:  # the first steps of Adam are long whatever the gradient
-            group["lr"] = self.settings.learning_rate * min(1, self.taken / WARM_UP) / 2**self.halvings
-        self.optimiser.step()
-        past = self.settings.average
-        self.average.mul_(past).add_(x, alpha=1 - past)
-        self.weight = past * self.weight + 1 - past
-        return losses
-
-    def _fresh_optimiser(self) -> torch.optim.AdamW:
-        s = self.settings
-        return torch.optim.AdamW(self.network.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay)
-
-    def rehearse(self, target: torch.Tensor, *, last: bool) -> None:
-        """Take one step towards a given volume (c, z, y, x) instead of the data: a start near the goal.
-
-        Where the channels of the data are strongly anti-correlated, as after unmixing, their sum weighs some fifty
-        times more than their difference, and a network that starts from nothing learns the difference very late.
-        """
-        self.optimiser.zero_grad(set_to_none=True)
-        with torch.autocast(self.problem.device.type, dtype=torch.bfloat16, enabled=self.half):
-            x = self.network(self._noisy_input())[0].float()
-        (x - target).square().mean().backward()
-        if self._finite():
-            self.optimiser.step()
-        if last:  # the moments of the small steps of the rehearsal would make the first steps to the data far too long
-            self.optimiser = self._fresh_optimiser()
-
-    def _noisy_input(self) -> torch.Tensor:
-        z, sigma = self.input, self.settings.input_noise
-        return z + sigma * torch.randn(z.shape, generator=self.random).to(z.device) if sigma else z
-
-    def _descend(self, z: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
-        """Output and losses, and the gradient in the parameters."""
-        s = self.settings
-        self.optimiser.zero_grad(set_to_none=True)
-        with torch.autocast(self.problem.device.type, dtype=torch.bfloat16, enabled=self.half):
-            x = self.network(z)[0].float()
-        data = self.misfit.loss(self.problem.projector(x))
-        tv = total_variation(x, s.tv) / self.problem.mass
-        (data + s.tv_strength * tv).backward()  # type: ignore[no-untyped-call]
-        return x.detach(), {"data": float(data.detach()), "tv": float(tv.detach())}
-
-    def _finite(self) -> bool:
-        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
-        return bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients)))
-
-    def _recover(self) -> None:
-        """Make the next try of a step safer, or give up."""
-        if self.half:
-            self.half, self.note = False, "float32, since bfloat16 failed"
-            return
-        if self.halvings == 2:
-            raise ComputeError(
-                expected("DIP step", "a finite gradient", "none in three tries", "Lower the learning rate")
-            )
-        self.halvings += 1
-        self.note = f"learning rate halved {self.halvings} times"
-
-    def volume(self) -> Volume:
-        """Copy the running average of the output to the host, in data units."""
-        return self.problem.volume(self.average / max(self.weight, 1e-12))
-
-    def checkpoint(self) -> dict[str, np.ndarray]:
-        """Copy everything that changes to plain arrays."""
-        saved = {f"network/{name}": _host(value) for name, value in self.network.state_dict().items()}
-        for index, moments in self.optimiser.state_dict()["state"].items():
-            saved |= {f"optimiser/{index}/{name}": _host(value) for name, value in moments.items()}
-        saved["random"] = self.random.get_state().numpy().copy()
-        saved["average"], saved["weight"] = _host(self.average), np.array(self.weight)
-        saved["input"], saved["taken"] = _host(self.input), np.array(self.taken)
-        return saved
-
-    def restore(self, saved: Mapping[str, np.ndarray]) -> None:
-        """Go back to a checkpoint; raises `InputError` when it belongs to another network or size."""
-        weights = _under(saved, "network")
-        own = {name: tuple(value.shape) for name, value in self.network.state_dict().items()}
-        given = {name: value.shape for name, value in weights.items()}
-        if own != given or saved["average"].shape != tuple(self.average.shape):
-            raise InputError(
-                expected(
-                    "checkpoint",
-                    "the same network, size and channels",
-                    "others",
-                    "Use the settings of the first run",
-                )
-            )
-        self.network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
-        state = self.optimiser.state_dict()
-        for name, value in _under(saved, "optimiser").items():
-            index, key = name.split("/")
-            state["state"].setdefault(int(index), {})[key] = torch.from_numpy(value)
-        self.optimiser.load_state_dict(state)
-        self.random.set_state(torch.from_numpy(saved["random"]))
-        self.average = torch.from_numpy(saved["average"]).to(self.problem.device)
-        self.input = torch.from_numpy(saved["input"]).to(self.problem.device)
-        self.weight, self.taken = float(saved["weight"]), int(saved["taken"])
-
-
-def use_bfloat16(precision: str, device: torch.device) -> bool:
-    """Tell whether the network runs in bfloat16: on request, or where the hardware multiplies it natively."""
-    if precision != "auto":
-        return precision == "bfloat16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
-
-
-def _restore(fits: Sequence[DipFit], saved: Mapping[str, np.ndarray]) -> int:
-    for i, fit in enumerate(fits):
-        fit.restore(_under(saved, str(i)))
-    return int(saved["iteration"])
-
-
-def _under(saved: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {name[len(prefix) + 1 :]: value for name, value in saved.items() if name.startswith(prefix + "/")}
-
-
-def _host(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().cpu().numpy().copy()
+def _before(state: State[Volume], settings: DipSettings, stage: str) -> State[Volume]:
+    """A state of the preparation, as iteration 0 of the fit."""
+    return replace(state, iteration=0, total=settings.iterations, losses={}, checkpoint=None, stage=stage)

@@ -102,7 +102,7 @@ def estimate_states(
     reached = _memory(series, method, settings, where)
     wanted = steps(settings)
     total = min(1 + TIMED_STEPS, wanted) if reached.fits else 0
-    yield State(0, total, {}, lambda: reached, stage="estimating")
+    yield State(0, total, {}, lambda found=reached: found, stage="estimating")  # type: ignore[misc]
     if not reached.fits:
         return
     slab = _slab(series, settings)

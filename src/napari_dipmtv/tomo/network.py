@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from napari_dipmtv.settings.tomo import DipOutput
+
 SLOPE = 0.01  # of every LeakyReLU
 
 
@@ -27,8 +29,10 @@ class DipNetwork(nn.Module):
         Features at each level (finest first) and of the skips; a skip of 0 leaves it out.
     head : int
         Features before the last convolution.
-    output : {"softplus", "square"}
-        ``log(1 + exp(a - 1))``, or the published ``LeakyReLU(a)^2``, whose gradient vanishes where the volume does.
+    output : {"softplus", "square", "fractions"}
+        ``log(1 + exp(a - 1))``; the published ``LeakyReLU(a)^2``, whose gradient vanishes where the volume does; or
+        the shares of the channels in the voxel, ``softmax(1, a_1, ..., a_c)`` without the first (vacuum), times one
+        density per channel that is learnt with the weights.
     """
 
     def __init__(
@@ -39,10 +43,12 @@ class DipNetwork(nn.Module):
         skips: tuple[int, ...],
         *,
         head: int = 16,
-        output: Literal["softplus", "square"] = "square",
+        output: DipOutput = "square",
     ) -> None:
         super().__init__()
         self.output = output
+        if output == "fractions":
+            self.log_density = nn.Parameter(torch.full((channels,), 0.2))
         above = (inputs, *filters[:-1])  # channels of each block's input
         self.encoders = nn.ModuleList(_encoder(a, f) for a, f in zip(above, filters, strict=True))
         self.skips = nn.ModuleList(
@@ -67,7 +73,12 @@ class DipNetwork(nn.Module):
             z = F.interpolate(z, size=size, mode="trilinear", align_corners=False)
             z = decoder(z if side is None else torch.cat([z, side], dim=1))
         a = self.head(z).float()
-        return F.softplus(a - 1) if self.output == "softplus" else F.leaky_relu(a, SLOPE).square()
+        if self.output == "softplus":
+            return F.softplus(a - 1)
+        if self.output == "square":
+            return F.leaky_relu(a, SLOPE).square()
+        shares = torch.softmax(torch.cat([torch.ones_like(a[:, :1]), a], dim=1), dim=1)[:, 1:]
+        return shares * self.log_density.exp()[:, None, None, None]
 
 
 def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Sequential:

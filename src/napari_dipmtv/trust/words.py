@@ -6,6 +6,11 @@ import math
 
 from napari_dipmtv.trust.result import SEEN, Detection, HeldOut, Interval, NullTest, Resolution, TrustReport
 
+INTERVALS = (
+    "These intervals carry the noise, and the bias that measuring the volume again shows. What method and segmentation "
+    "do to every volume alike they do not carry: on small simulated particles the truth lay outside of them far more "
+    "often than they say."
+)
 CAVEAT = (
     "The repeats carry the noise, the tilts and the method of this study. They cannot show errors of the data that are "
     "no noise: impure reference spectra, a wrong alignment, diffraction contrast."
@@ -41,7 +46,8 @@ def report_text(report: TrustReport) -> str:
         blocks.append("Resolution\n" + resolution_text(report.resolution))
     if report.intervals:
         blocks.append(
-            f"Uncertainty ({report.members} members)\n" + "\n".join(map(interval_text, report.intervals))
+            f"Uncertainty from noise ({report.members} members)\n{INTERVALS}\n"
+            + "\n".join(map(interval_text, report.intervals))
         )
     if report.held_out:
         blocks.append("Held-out views\n" + "\n".join(map(held_out_text, report.held_out)))
