@@ -22,7 +22,7 @@ from napari_dipmtv.settings.inspect import SegmentSettings
 from napari_dipmtv.settings.phantom import PhantomSettings
 from napari_dipmtv.settings.simulation import SimulationSettings
 from napari_dipmtv.settings.spectra import PrepareSettings, ReferenceSettings, UnmixSettings
-from napari_dipmtv.settings.tomo import CsTvSettings, DipSettings, SirtSettings
+from napari_dipmtv.settings.tomo import CsTvSettings, DipSettings, SirtSettings, WbpSettings
 from napari_dipmtv.settings.trust import TrustSettings
 
 STAGES: dict[str, type[StageSettings]] = {
@@ -33,6 +33,7 @@ STAGES: dict[str, type[StageSettings]] = {
     "unmix": UnmixSettings,
     "edx": EdxSettings,
     "align": AlignSettings,
+    "wbp": WbpSettings,
     "sirt": SirtSettings,
     "cs-tv": CsTvSettings,
     "dip-tv": DipSettings,

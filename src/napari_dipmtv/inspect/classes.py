@@ -101,7 +101,7 @@ def _mixture(density: F32, filling: F32, bulk: Bulk, channels: tuple[str, ...], 
     The common covariance learns that the noise of unmixed channels is anti-correlated, and puts the boundary
     between two phases of equal weight half-way between them.
     """
-    from sklearn.mixture import GaussianMixture  # type: ignore[import-untyped]
+    from sklearn.mixture import GaussianMixture
 
     if len(channels) == 1:
         thresholds = _multi_otsu(filling, classes)
