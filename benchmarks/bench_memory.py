@@ -40,7 +40,7 @@ def measure(n: int, method: str, precision: str) -> dict[str, float]:
     series = TiltSeries(counts, ("a", "b"), tuple(np.linspace(-70, 70, 9)), 0.5, counts_per_unit=1.0)
     settings = METHODS[method](iterations=2)
     if isinstance(settings, DipSettings):
-        settings = settings.replace(precision=precision, network_input="random")
+        settings = settings.replace(precision=precision, network_input="random", crop=False, cavities=False)
     resident = psutil.Process().memory_info
     before, peak, done = resident().rss, [0], threading.Event()
 

@@ -1,5 +1,7 @@
 """Real tilt series to volumes by the command line, and to the pictures of docs/real-data.md.
 
+    python scripts/real_data.py [FOLDER [quantum-dots] [dust] [needle]]
+
 Needs the data folder (DIPMTV_DATA, or ``shared/data`` beside the checkout) and, for the needle, the package etspy.
 """
 
@@ -10,7 +12,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +29,13 @@ BINNING = 4
 METHODS = ("sirt", "cs-tv", "dipm-tv")
 
 
-def main(out: Path) -> None:
-    """Write stacks, run the commands, draw the pictures."""
-    dots = quantum_dots(out / "quantum-dots")
-    draw(dots, "x-y plane through the middle", ROOT / "docs/images/quantum_dots.png", axis=1)
-    dust = interplanetary_dust(out / "dust")
-    draw(dust, "x-y plane through the middle", ROOT / "docs/images/dust.png", axis=1)
-    rod = needle(out / "needle")
-    draw(rod, "z-x plane through the middle", ROOT / "docs/images/needle.png", axis=2)
+def main(out: Path, names: Sequence[str]) -> None:
+    """Write stacks, run the commands, draw the pictures, of the named series or of all."""
+    for name in names or tuple(SERIES):
+        reconstruct_series, plane, axis = SERIES[name]
+        volumes = reconstruct_series(out / name)
+        picture = ROOT / "docs/images" / f"{name.replace('-', '_')}.png"
+        draw(volumes, f"{plane} plane through the middle", picture, axis)
 
 
 def quantum_dots(out: Path) -> dict[str, Volume]:
@@ -133,7 +134,13 @@ def draw(volumes: Mapping[str, Volume], plane: str, path: Path, axis: int) -> No
     print(path)
 
 
+SERIES = {
+    "quantum-dots": (quantum_dots, "x-y", 1),
+    "dust": (interplanetary_dust, "x-y", 1),
+    "needle": (needle, "z-x", 2),
+}
+
 if __name__ == "__main__":
     if not DATA.is_dir():
         sys.exit(f"The data folder {DATA} is absent; set DIPMTV_DATA to it.")
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build/real-data")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build/real-data", sys.argv[2:])

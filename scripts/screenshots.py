@@ -17,20 +17,24 @@ import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QAbstractButton, QApplication
 
-from napari_dipmtv._napari import runs
+from napari_dipmtv._napari import runs, worker
+from napari_dipmtv._napari.demo_settings import demo_settings
 from napari_dipmtv._napari.main_widget import MainWidget
 from napari_dipmtv._napari.spectrum_widget import SpectrumWidget
 from napari_dipmtv._napari.turntable import write_film
+from napari_dipmtv.phantom import simulate
 from napari_dipmtv.settings.tomo import DipSettings
 
 FOLDER = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "docs" / "images").resolve()
 SIZE = (1500, 960)
 DIP = DipSettings(iterations=150)
+LEVEL = 0.6  # of the density inside: half-way would also show the blurred rim between core and void
 
 
 def main() -> None:
     """Press every button in turn."""
     runs.SLOW_PREVIEW_S = float("inf")  # 3-D also where it is rendered by the processor
+    worker.PREVIEW_SHARE = 0.3  # a film wants more pictures than a person needs
     FOLDER.mkdir(parents=True, exist_ok=True)
     viewer = napari.Viewer(show=True, show_welcome_screen=False)
     viewer.window.resize(*SIZE)
@@ -51,11 +55,16 @@ def main() -> None:
         settle(0.4)
         viewer.screenshot(str(FOLDER / f"{name}.png"), canvas_only=False, flash=False)
 
+    with tempfile.TemporaryDirectory() as somewhere:
+        simulate(demo_settings()).write(Path(somewhere) / "nanocube")
+        load.open_paths([Path(somewhere) / "nanocube"])
+        finish()
+        load.tilts.table.item(2, 0).setText("36.2")
+        save("1_load")
     press(0, load.open_demo)
     finish()
     press(0, load.prepare_bar.start)
     finish()
-    save("1_load")
     press(1, references.draw_demo)
     press(1, references.job_bar.start)
     finish()
@@ -76,6 +85,7 @@ def main() -> None:
     save("4_align")
     reconstruct.forms["dipm-tv"].setValue(DIP)
     reconstruct.pace.setValue(0.5)
+    inspect.level.setValue(LEVEL)
     frames: list[np.ndarray] = []
     job.preview.connect(lambda *_: QTimer.singleShot(0, lambda: frames.append(canvas(viewer))))
     press(4, reconstruct.job_bar.start)

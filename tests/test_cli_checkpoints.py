@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from typer.testing import CliRunner, Result
 
 from napari_dipmtv.cli.app import app
 from napari_dipmtv.data import TiltSeries
-from napari_dipmtv.io.checkpoints import checkpoint_files, load_checkpoint
+from napari_dipmtv.io.checkpoints import checkpoint_files, load_checkpoint, save_checkpoint
 from napari_dipmtv.io.map_folder import save_maps
 from napari_dipmtv.io.recorder import Recorder
 from napari_dipmtv.io.volumes import load_volume
@@ -26,7 +27,11 @@ from napari_dipmtv.states import State
 from napari_dipmtv.tomo import memory
 from napari_dipmtv.tomo.network import DipNetwork
 
-SMALL = ("filters=[4,4]", "skips=[2,2]", "precision=float32", "network_input=random")
+SMALL = (
+    *("filters=[4,4]", "skips=[2,2]", "precision=float32", "network_input=random"),
+    *("crop=false", "held_out=0", "cavities=false", "tv_strength=0.02"),
+)
+USUAL = ("--set", "crop=true", "--set", "held_out=0.1", "--set", "cavities=true")
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +69,9 @@ def report(out: Path) -> dict[str, object]:
 def test_f52_a_killed_run_goes_on_bit_for_bit(maps: Path, tmp_path: Path) -> None:
     folder, every = tmp_path / "run", 3
     options = ("--checkpoint", folder, "--checkpoint-every", every)
+    task = (*USUAL, "--iterations", 200)
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "napari_dipmtv",
-            *words(maps, tmp_path / "a", *options, "--iterations", 90000),
-        ],
+        [sys.executable, "-m", "napari_dipmtv", *words(maps, tmp_path / "a", *options, *task)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -85,18 +86,29 @@ def test_f52_a_killed_run_goes_on_bit_for_bit(maps: Path, tmp_path: Path) -> Non
 
     reached = load_checkpoint(folder).iteration
     assert reached % every == 0
-    done = call(maps, tmp_path / "b", *options, "--resume", "--more", 5)
+    done = call(maps, tmp_path / "b", *options, *USUAL, "--resume")
     assert done.exit_code == 0, done.output
     told = report(tmp_path / "b")
-    assert told["iterations"] == reached + 5
     assert told["resumed"]["from_iteration"] == reached  # type: ignore[index]
     assert told["resumed"]["checkpoint"].endswith(f"iteration_{reached:08d}.npz")  # type: ignore[index]
-    assert len(told["losses"]["data"]) == reached + 5  # type: ignore[index]
+    assert len(told["losses"]["data"]) == told["iterations"] > reached  # type: ignore[index]
 
-    whole = call(maps, tmp_path / "c", "--iterations", reached + 5)
+    whole = call(maps, tmp_path / "c", *task)
     assert whole.exit_code == 0, whole.output
     assert report(tmp_path / "c")["losses"] == told["losses"]
     assert report(tmp_path / "c")["resumed"] is None
+    np.testing.assert_array_equal(load_volume(tmp_path / "b").data, load_volume(tmp_path / "c").data)
+
+
+def test_a_finished_run_is_extended(maps: Path, tmp_path: Path) -> None:
+    """At a constant rate the longer run is the same as one that was asked for at once."""
+    options = ("--checkpoint", tmp_path / "run")
+    constant = ("--set", "schedule=constant")
+    assert call(maps, tmp_path / "a", *options, *constant, "--iterations", 4).exit_code == 0
+    done = call(maps, tmp_path / "b", *options, "--resume", "--more", 3)
+    assert done.exit_code == 0, done.output
+    assert report(tmp_path / "b")["iterations"] == 7
+    assert call(maps, tmp_path / "c", *constant, "--iterations", 7).exit_code == 0
     np.testing.assert_array_equal(load_volume(tmp_path / "b").data, load_volume(tmp_path / "c").data)
 
 
@@ -180,6 +192,15 @@ def test_f56_other_maps_are_refused(maps: Path, finished: Path, tmp_path: Path) 
     done = call(other, tmp_path / "out", "--checkpoint", finished, "--resume", "--more", 2)
     assert done.exit_code == 2
     assert "the maps of the first run" in done.stderr.replace("\n", " ")
+
+
+def test_f56_a_checkpoint_of_another_version_is_refused(maps: Path, finished: Path, tmp_path: Path) -> None:
+    known = load_checkpoint(finished)
+    settings = {name: value for name, value in known.task.settings.items() if name != "seed"}
+    save_checkpoint(replace(known, task=replace(known.task, settings=settings)), tmp_path / "run")
+    done = call(maps, tmp_path / "out", "--checkpoint", tmp_path / "run", "--resume", "--more", 2)
+    assert done.exit_code == 2
+    assert "the settings of this version" in done.stderr.replace("\n", " ")
 
 
 def test_resume_needs_a_folder_and_a_folder_a_checkpoint(maps: Path, tmp_path: Path) -> None:

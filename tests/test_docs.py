@@ -17,7 +17,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 BLOCK = re.compile(r"<!-- run -->\n```(python|bash)\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -53,10 +53,10 @@ def test_marked_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_there_is_code_to_run() -> None:
-    found = {page.name: [kind for kind, _ in blocks(page)] for page in PAGES}
+    found = {page.relative_to(ROOT).as_posix(): [kind for kind, _ in blocks(page)] for page in PAGES}
     assert found["README.md"] == ["python"]
-    assert "bash" in found["cli.md"]
-    assert found["tutorial.md"].count("python") >= 6
+    assert "bash" in found["docs/cli.md"]
+    assert found["docs/tutorial.md"].count("python") >= 6
 
 
 def test_the_script_of_the_readme_is_the_example() -> None:

@@ -11,10 +11,8 @@ from qtpy.QtCore import Qt
 
 from napari_dipmtv._napari.main_widget import MainWidget
 from napari_dipmtv.settings.align import AlignSettings
-from napari_dipmtv.settings.inspect import SegmentSettings
 from napari_dipmtv.settings.phantom import PhantomSettings
 from napari_dipmtv.settings.simulation import SimulationSettings
-from napari_dipmtv.settings.tomo import SirtSettings
 
 PARTICLE = PhantomSettings(
     field_voxels=26,
@@ -40,9 +38,8 @@ def test_from_open_sample_to_the_void_in_eight_clicks(
     viewer.window.add_dock_widget(main, name="DIPm-TV")
     load, references, unmix, align, reconstruct, inspect, _ = main.panels
     align.form.setValue(AlignSettings(rounds=2, find_axis_angle=False))
-    reconstruct.method.setCurrentIndex(reconstruct.method.findData("sirt"))
-    reconstruct.form.setValue(SirtSettings(iterations=40))
-    inspect.form.setValue(SegmentSettings(smallest_void_voxels=4))
+    reconstruct.method.setCurrentIndex(reconstruct.method.findData("cs-tv"))
+    inspect.form.setValue(inspect.form.value().replace(void_fraction=0.8, smallest_void_voxels=4))
     clicks = 0
 
     def click(button: Any, runs: bool = True) -> None:

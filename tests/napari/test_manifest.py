@@ -14,6 +14,7 @@ import pytest
 from npe2 import PluginManifest
 
 from napari_dipmtv._napari.preferences import Preferences, preferences
+from napari_dipmtv.io.headers import SPECTRUM_SUFFIXES
 
 HEAVY = ("torch", "hyperspy", "rsciio", "skimage", "matplotlib", "astra", "exspy", "etspy")
 
@@ -68,6 +69,11 @@ def test_readers_claim_only_their_files(manifest: PluginManifest, file: str, min
         for pattern in reader.filename_patterns
     ]
     assert any(fnmatch.fnmatch(file, pattern) for pattern in patterns) is mine
+
+
+def test_the_manifest_lists_every_kind_of_spectrum_image(manifest: PluginManifest) -> None:
+    reader = next(r for r in manifest.contributions.readers if r.command.endswith("read_spectra"))
+    assert {pattern.removeprefix("*") for pattern in reader.filename_patterns} == set(SPECTRUM_SUFFIXES)
 
 
 def test_discovery_imports_nothing_heavy(repository: Path) -> None:

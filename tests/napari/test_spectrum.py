@@ -94,9 +94,22 @@ def test_a_dragged_span_moves_the_window(dock: SpectrumWidget, bench: Bench, qtb
     with qtbot.waitSignal(dock.plot.window_moved) as moved:
         dock.plot._spans["core"].onselect(700.0, 720.0)
     assert moved.args == ["core", 700.0, 720.0]
-    dock.log.setChecked(True)  # drawn anew
-    assert dock.plot._spans["core"].extents == pytest.approx((700.0, 720.0))
     assert dock.plot._panels["low"].get_yscale() == "log"
+    dock.log.setChecked(False)  # drawn anew
+    assert dock.plot._spans["core"].extents == pytest.approx((700.0, 720.0))
+    assert dock.plot._panels["low"].get_yscale() == "linear"
+
+
+def test_axes_show_the_energies_that_were_measured(dock: SpectrumWidget) -> None:
+    for kind, energies in (("low", LOW), ("core", CORE)):
+        first, last = dock.plot._panels[kind].get_xlim()
+        assert energies.start_ev - 2 < first <= energies.start_ev
+        assert energies.stop_ev <= last < energies.stop_ev + 2
+
+
+def test_the_status_names_the_pixel(dock: SpectrumWidget) -> None:
+    dock.point_at((1, 2, 3))
+    assert dock.status.text() == "Pixel y 2, x 3 at -30.0°."
 
 
 def test_plot_and_numbers_are_exported(dock: SpectrumWidget, tmp_path: Path) -> None:
@@ -127,8 +140,9 @@ def test_the_fit_shows_background_references_and_residual(bench: Bench, qtbot: A
     bench.session.put("references", pipeline.references(prepared, made.regions))
     widget.fit.setChecked(True)
     low = {curve.label: curve for curve in widget.curves["low"]}
-    background, feo = low["background of pixel"], low["FeO"]
-    total = background.counts + (feo.counts - background.counts) + (low["Fe3O4"].counts - background.counts)
+    background = low["background of pixel"]
+    parts = [low[f"background + {name}"].counts - background.counts for name in ("FeO", "Fe3O4")]
+    total = background.counts + sum(parts)
     window = np.isin(low["pixel"].energy_ev, background.energy_ev)
     assert total + low["residual"].counts == pytest.approx(low["pixel"].counts[window], rel=1e-6)
 

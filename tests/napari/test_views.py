@@ -18,13 +18,13 @@ from napari_dipmtv._napari.half_cut import HalfCut, facing
 from napari_dipmtv._napari.inspect_widget import InspectWidget
 from napari_dipmtv._napari.layer_data import typical
 from napari_dipmtv._napari.ortho import plane
-from napari_dipmtv._napari.presets import PRESETS, preset_of
 from napari_dipmtv._napari.profile import TEN_TO_NINETY, line_profile, strongest_edge
 from napari_dipmtv._napari.reconstruct_widget import ReconstructWidget, loss_panels
 from napari_dipmtv._napari.session import Reconstruction
 from napari_dipmtv._napari.turntable import around, write_film
 from napari_dipmtv.data import Segmentation, TiltSeries, Volume
 from napari_dipmtv.errors import InputError
+from napari_dipmtv.settings.presets import PRESETS, preset_of
 from napari_dipmtv.settings.tomo import METHODS, CsTvSettings, SirtSettings
 
 

@@ -98,7 +98,7 @@ def test_from_demo_to_files(make_napari_viewer: Any, qtbot: Any, tmp_path: Path)
         "report.json",
     } <= files
     assert any(name.endswith(".stl") for name in files)
-    assert export.files.count() == len(files)
+    assert {export.files.item(i).text().split(" · ")[0] for i in range(export.files.count())} == files
     assert np.array_equal(load_volume(tmp_path / "out").data, session.value("volume").volume.data)
     assert np.array_equal(
         load_labels(tmp_path / "out" / "labels.tif").labels, session.value("segmentation").labels

@@ -24,7 +24,17 @@ from napari_dipmtv.tomo.device_faults import fault
 from napari_dipmtv.tomo.network import DipNetwork
 from napari_dipmtv.tomo.reconstruct import reconstruct, reconstruct_states
 
-SMALL = DipSettings(iterations=8, filters=(4, 8), skips=(2, 2), network_input="random", precision="float32")
+SMALL = DipSettings(
+    iterations=8,
+    filters=(4, 8),
+    skips=(2, 2),
+    network_input="random",
+    precision="float32",
+    schedule="constant",
+    held_out=0,
+    cavities=False,
+    crop=False,
+)
 OUT_OF_MEMORY = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
     RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: 12 bytes"),
@@ -117,7 +127,7 @@ def test_f27_every_shape_keeps_its_place(shape: tuple[int, int]) -> None:
 def test_f27_maps_too_small_for_the_network_are_refused_in_words() -> None:
     series = counted(particle(16), 5.0)
     with pytest.raises(InputError, match=r"4 levels of filters.*more than 16 pixels.*got 16"):
-        reconstruct(series, "dipm-tv")
+        reconstruct(series, "dipm-tv", SMALL.replace(filters=(4, 4, 4, 4), skips=(0, 0, 0, 0)))
     done = reconstruct(series, "dipm-tv", SMALL.replace(iterations=1))
     assert done.volume.data.shape == (2, 16, 16, 16)
 
@@ -229,7 +239,9 @@ sys.path.insert(0, sys.argv[1])
 from particles import counted, particle
 from napari_dipmtv.settings.tomo import DipSettings
 from napari_dipmtv.tomo.reconstruct import reconstruct
-settings = DipSettings(iterations=100, filters=(8, 16), skips=(4, 4), precision="float32")
+settings = DipSettings(
+    iterations=100, filters=(8, 16), skips=(4, 4), precision="float32", held_out=0, cavities=False
+)
 np.save(sys.argv[2], reconstruct(counted(particle(), 2.0), "dipm-tv", settings).volume.data)
 """
 

@@ -13,12 +13,12 @@ from napari_dipmtv import pipeline
 from napari_dipmtv._napari.compare import difference, side_by_side
 from napari_dipmtv._napari.drawing import volume_group
 from napari_dipmtv._napari.iterators import mapped, once
+from napari_dipmtv._napari.loading import Loading
 from napari_dipmtv._napari.preferences import preferences
 from napari_dipmtv._napari.project_file import Reopened, project_of, reopen, source_of, stage_settings
 from napari_dipmtv._napari.report import report_of
-from napari_dipmtv._napari.runs import Runs, telling
+from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.session import Reconstruction, Stage
-from napari_dipmtv._napari.sources import MapSource, read_maps
 from napari_dipmtv.data import Region, SpectrumSeries, Volume
 from napari_dipmtv.io.project import Nudge, Project, load_project, save_project
 from napari_dipmtv.settings.align import AlignSettings
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from napari_dipmtv.settings.base import StageSettings
     from napari_dipmtv.settings.inspect import SegmentSettings
-    from napari_dipmtv.settings.simulation import SimulationSettings
     from napari_dipmtv.settings.spectra import PrepareSettings, ReferenceSettings, UnmixSettings
     from napari_dipmtv.settings.tomo import Method, MethodSettings
 
@@ -51,47 +50,13 @@ def bench_of(viewer: ViewerModel) -> Bench:
     return _benches[viewer]
 
 
-class Bench(Runs):
+class Bench(Loading):
     """The verbs of all stages; the docks call them."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__(viewer)
         self._output = Path("results")
         self.session.changed.connect(self._autosave)
-
-    def load_spectra(self, source: Path | Sequence[Path]) -> None:
-        """Read a folder, or files, of spectrum images as new data."""
-
-        def keep(result: Result[Any]) -> None:
-            self.session.load("series", result.value, inputs=_paths(source))
-
-        self._run("load", "series", lambda: once("Reading", lambda: pipeline.load(source)), keep)
-
-    def load_maps(self, paths: Sequence[Path], source: MapSource) -> None:
-        """Read maps as new data, to go on with at the alignment."""
-
-        def keep(result: Result[Any]) -> None:
-            self.session.load("maps", result.value, inputs=_paths(paths))
-
-        self._run("load", "maps", lambda: once("Reading", lambda: read_maps(paths, source)), keep, source)
-
-    def load_demo(self, settings: SimulationSettings) -> None:
-        """Simulate a dual EELS tilt series as new data, with the regions that a person would draw."""
-        from napari_dipmtv.phantom import simulate
-
-        def keep(result: Result[Any]) -> None:
-            self.session.load("series", result.value.series, demo_regions=result.value.regions)
-
-        self._run("load", "series", lambda: once("Simulating", lambda: simulate(settings)), keep, settings)
-
-    def show_spectra(self, wanted: bool) -> None:
-        """Add or remove the spectrum images with their energy slider."""
-        if not wanted:
-            self.layers.clear("spectra")
-            if self.session.has("series"):
-                self.layers.look_at("sums")
-            return
-        self.layers.show_spectra(self.session.value("prepared" if self.session.has("prepared") else "series"))
 
     def prepare(self, settings: PrepareSettings) -> None:
         """Bring the spectra to electrons on one energy axis."""
@@ -354,7 +319,3 @@ class Bench(Runs):
         channels = self.session.value("volume").volume.channels
         only = None if name is None else (name,)
         self.layers.show_segmentation(self.session.value("segmentation"), channels, only)
-
-
-def _paths(source: Path | Sequence[Path]) -> tuple[Path, ...]:
-    return (source,) if isinstance(source, Path) else tuple(source)

@@ -2,33 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QHBoxLayout, QLineEdit, QListWidget
+from qtpy.QtCore import Qt, QUrl
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFileDialog,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QListWidget,
+    QListWidgetItem,
+)
 
 from napari_dipmtv._napari.job_bar import JobBar
 from napari_dipmtv._napari.runs import telling
-from napari_dipmtv._napari.stage_widget import StageWidget, button, section
+from napari_dipmtv._napari.session import ADVICE, Stage
+from napari_dipmtv._napari.stage_widget import StageWidget, button, enable, section
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_dipmtv.io.project import Project
+    from napari_dipmtv.pipeline import ExportFormat
 
-FORMATS = {
-    "ome-tiff": ("OME-TIFF", "Opens in napari and Fiji; keeps voxel size and channel names"),
-    "mrc": ("MRC", "Opens in IMOD, Chimera and tomviz"),
-    "hspy": ("HyperSpy", "Opens in HyperSpy"),
-    "stl": ("STL meshes", "Surface of every phase in nm, for rendering and printing; needs a segmentation"),
+# what the formats hold, the stage that they need, and what each of them is good for
+GROUPS: Mapping[str, tuple[Stage, Mapping[ExportFormat, tuple[str, str]]]] = {
+    "Volume": (
+        "volume",
+        {
+            "ome-tiff": ("OME-TIFF", "Opens in napari and Fiji; keeps voxel size and channel names"),
+            "ome-zarr": ("OME-Zarr", "A folder with a pyramid of resolutions, for napari and web viewers"),
+            "mrc": ("MRC", "Opens in IMOD, Chimera and tomviz"),
+            "hspy": ("HyperSpy", "Opens in HyperSpy"),
+            "emd": ("EMD", "Opens in tomviz and HyperSpy"),
+        },
+    ),
+    "Surfaces": (
+        "segmentation",
+        {
+            "stl": ("STL", "Surface of every phase in nm, for printing and rendering"),
+            "ply": ("PLY", "Surface of every phase in nm, for Blender, MeshLab and ParaView"),
+            "obj": ("OBJ", "Surface of every phase in nm, for nearly every 3-D program"),
+        },
+    ),
+    "Figures": (
+        "volume",
+        {
+            "png": ("PNG", "Slices, phases, profile and losses as pictures"),
+            "svg": ("SVG", "Slices, phases, profile and losses for a paper, with editable lines and text"),
+            "html": ("Report page", "Figures, measures, settings and versions on one page for any browser"),
+        },
+    ),
 }
+PER_ROW = 3
 
 
 class ExportWidget(StageWidget):
     """Chooses folder and formats, writes and lists the files."""
 
     title = "7 · Export"
-    intro = "Writes volume, phases, measures, maps and a report of all settings. Every file is complete or not there."
+    intro = (
+        "Writes volume, phases, measures (CSV), maps and a report of all settings (JSON). "
+        "Every file is complete or not there."
+    )
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__(napari_viewer)
@@ -36,16 +77,15 @@ class ExportWidget(StageWidget):
         self.folder.setPlaceholderText("folder for the results")
         self.folder.setToolTip("Folder that the files are written into; it is made when it is missing")
         self.browse = button("Choose …", "Choose the folder for the results")
-        self.formats = {}
-        for name, (title, tip) in FORMATS.items():
-            self.formats[name] = QCheckBox(title)
-            self.formats[name].setToolTip(tip)
+        self.formats: dict[ExportFormat, QCheckBox] = {
+            name: QCheckBox(title) for _, formats in GROUPS.values() for name, (title, _) in formats.items()
+        }
         self.formats["ome-tiff"].setChecked(True)
         self.job_bar = JobBar(
             self.bench.job, "export", "Export", "Write the files; those of the same name are replaced"
         )
         self.files = QListWidget()
-        self.files.setToolTip("Files of the last export")
+        self.files.setToolTip("Files of the last export; a double click opens one")
         self._lay_out()
         self._connect()
         self.refresh()
@@ -56,6 +96,10 @@ class ExportWidget(StageWidget):
 
     def refresh(self) -> None:
         """Say what would be written and allow what is possible."""
+        for needs, formats in GROUPS.values():
+            reason = "" if self.session.has(needs) else ADVICE[needs]
+            for name, (_, tip) in formats.items():
+                enable(self.formats[name], tip, reason)
         there = [
             words
             for stage, words in (
@@ -74,25 +118,26 @@ class ExportWidget(StageWidget):
         self.status.setText(reason or f"Ready to write: {', '.join(there)}.")
         if not reason and not self.folder.text().strip():
             reason = "Choose a folder first."
-        if not reason and self.session.has("volume") and not self._volume_formats:
-            reason = "Choose at least one format for the volume."
+        if not reason and self.session.has("volume") and not self.chosen:
+            reason = "Choose at least one format."
         self.job_bar.block(reason)
 
     @property
-    def chosen(self) -> tuple[str, ...]:
-        """Names of the formats that are ticked."""
-        return tuple(name for name, box in self.formats.items() if box.isChecked())
-
-    @property
-    def _volume_formats(self) -> tuple[str, ...]:
-        return tuple(name for name in self.chosen if name != "stl")
+    def chosen(self) -> tuple[ExportFormat, ...]:
+        """Names of the formats that are ticked and can be written."""
+        return tuple(name for name, box in self.formats.items() if box.isChecked() and box.isEnabled())
 
     def _lay_out(self) -> None:
         where, what = QHBoxLayout(), QGridLayout()
         where.addWidget(self.folder)
         where.addWidget(self.browse)
-        for i, box in enumerate(self.formats.values()):
-            what.addWidget(box, i // 2, i % 2)
+        row = 0
+        for title, (_, formats) in GROUPS.items():
+            what.addWidget(QLabel(title), row, 0, Qt.AlignmentFlag.AlignTop)
+            for i, name in enumerate(formats):
+                what.addWidget(self.formats[name], row + i // PER_ROW, 1 + i % PER_ROW)
+            row = what.rowCount()
+        what.setColumnStretch(PER_ROW + 1, 1)
         self.body.addLayout(where)
         self.body.addLayout(what)
         self.body.addWidget(self.job_bar)
@@ -106,6 +151,7 @@ class ExportWidget(StageWidget):
             box.toggled.connect(lambda _: self.refresh())
         self.job_bar.start_clicked.connect(self._start)
         self.bench.exported.connect(self._list)
+        self.files.itemActivated.connect(_open)
 
     def _choose(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder for the results")
@@ -120,5 +166,17 @@ class ExportWidget(StageWidget):
     def _list(self, files: list[Path]) -> None:
         self.files.clear()
         for file in files:
-            self.files.addItem(f"{file.name} · {file.stat().st_size / 1e3:,.0f} kB")
-            self.files.item(self.files.count() - 1).setToolTip(str(file))
+            item = QListWidgetItem(f"{file.name} · {_bytes(file) / 1e3:,.0f} kB")
+            item.setToolTip(str(file))
+            item.setData(Qt.ItemDataRole.UserRole, str(file))
+            self.files.addItem(item)
+
+
+def _bytes(path: Path) -> int:
+    """Size of a file, or of all files in a folder such as an OME-Zarr."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _open(item: QListWidgetItem) -> None:
+    QDesktopServices.openUrl(QUrl.fromLocalFile(item.data(Qt.ItemDataRole.UserRole)))

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from napari_dipmtv.data import Volume
     from napari_dipmtv.io.project import Project
 
+# a void that the missing wedge has filled partly is found at its own contrast
+USUAL = SegmentSettings(void_reference="surrounding")
 RENDERINGS = {
     "surface": "A surface where the density passes the level below: shows shells and voids in the half cut",
     "projection": "The largest density along the line of sight: shows everything, but hides voids",
@@ -149,6 +151,7 @@ class InspectWidget(StageWidget):
 
     def _make_phase_controls(self) -> None:
         self.form = SettingsForm(SegmentSettings)
+        self.form.setValue(USUAL)
         self.job_bar = JobBar(
             self.bench.job,
             "segment",

@@ -24,6 +24,8 @@ from napari_dipmtv._napari.job_bar import JobBar
 from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.sources import MapSource, kind_of
 from napari_dipmtv._napari.stage_widget import StageWidget, button, enable, section
+from napari_dipmtv._napari.tilt_box import TiltBox
+from napari_dipmtv.io.headers import SPECTRUM_SUFFIXES
 from napari_dipmtv.settings.simulation import SimulationSettings
 from napari_dipmtv.settings.spectra import PrepareSettings
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from napari_dipmtv.data import MapStack, SpectrumSeries
     from napari_dipmtv.io.project import Project
+    from napari_dipmtv.io.tilt_rows import TiltTable
 
 
 class LoadWidget(StageWidget):
@@ -56,9 +59,9 @@ class LoadWidget(StageWidget):
             kind = kind_of(paths)
             if kind == "angles":
                 self.map_source.setValue(self.map_source.value().replace(angles=str(paths[0])))
-            elif kind == "spectra":
-                folder_or_files = paths[0] if len(paths) == 1 and paths[0].is_dir() else paths
-                self.bench.load_spectra(folder_or_files)
+            elif kind in ("spectra", "tilt table"):
+                alone = len(paths) == 1 and (kind == "tilt table" or paths[0].is_dir())
+                self.bench.load_spectra(paths[0] if alone else paths)
             else:
                 self.bench.load_maps(paths, self.map_source.value())
 
@@ -75,7 +78,10 @@ class LoadWidget(StageWidget):
         else:
             self.status.setText("Nothing is loaded yet.")
             self.table.setRowCount(0)
-        self.table.setVisible(self.table.rowCount() > 0)
+        if self.session.tilts is not None:
+            self.tilts.show_table(self.session.tilts, loaded=True)
+        self.tilts.setVisible(self.session.tilts is not None)
+        self.table.setVisible(self.table.rowCount() > 0 and self.session.tilts is None)
         spectra = self.session.has("series")
         missing = "" if spectra else "Load spectrum images first; maps need no preparation."
         self.prepare_bar.block(missing or self.prepare_form.problem)
@@ -96,7 +102,7 @@ class LoadWidget(StageWidget):
     def _make_controls(self) -> None:
         self.open_spectra = button(
             "Spectrum images …",
-            "Choose a folder with a low-loss and a core-loss file per tilt (dm3, dm4, hspy, emd, bcf)",
+            f"Choose a folder with a low-loss and a core-loss file per tilt ({', '.join(SPECTRUM_SUFFIXES)})",
         )
         self.open_maps = button(
             "Maps …",
@@ -120,6 +126,7 @@ class LoadWidget(StageWidget):
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.verticalHeader().setVisible(False)
         self.table.setMinimumHeight(150)
+        self.tilts = TiltBox()
         self._slider_tip = "Show the spectra themselves with a slider for the energy, besides their sums"
         self.energy_slider = QCheckBox("Energy slider")
         self.prepare_form = SettingsForm(PrepareSettings)
@@ -151,6 +158,7 @@ class LoadWidget(StageWidget):
         )
         self.body.addWidget(self.load_bar)
         self.body.addWidget(self.table)
+        self.body.addWidget(self.tilts)
         self.body.addWidget(self.energy_slider)
         self.body.addWidget(section("Prepare the spectra"))
         self.body.addWidget(self.prepare_form)
@@ -162,6 +170,9 @@ class LoadWidget(StageWidget):
         self.open_folder.clicked.connect(self._choose_folder)
         self.choose_angles.clicked.connect(self._choose_angles)
         self.open_demo.clicked.connect(self._load_demo)
+        self.tilts.read_wanted.connect(self.bench.load_spectra)
+        self.tilts.save_wanted.connect(self.bench.save_tilts)
+        self.bench.refused.connect(self._show_refused)
         self.energy_slider.toggled.connect(self._toggle_spectra)
         self.prepare_form.validityChanged.connect(lambda _: self.refresh())
         self.prepare_bar.start_clicked.connect(self._prepare)
@@ -197,6 +208,12 @@ class LoadWidget(StageWidget):
     def _toggle_spectra(self, wanted: bool) -> None:
         with telling():
             self.bench.show_spectra(wanted)
+
+    def _show_refused(self, table: TiltTable) -> None:
+        """Show files that could not be read, to be corrected; what was loaded before stays."""
+        self.tilts.show_table(table, loaded=False)
+        self.tilts.setVisible(True)
+        self.table.setVisible(False)
 
     def _fill_spectra(self, series: SpectrumSeries) -> None:
         ny, nx, _ = series.tilts[0].low_loss.counts.shape

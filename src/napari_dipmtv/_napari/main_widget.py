@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import (
     QButtonGroup,
     QGridLayout,
@@ -54,6 +55,7 @@ class MainWidget(QWidget):
         self.steps = QButtonGroup(self)
         self.project = ProjectMenu(self.bench)
         self._lay_out()
+        self.setAcceptDrops(True)
         self.steps.idClicked.connect(self.show_step)
         self.bench.changed.connect(self._mark)
         self.show_step(0)
@@ -63,6 +65,15 @@ class MainWidget(QWidget):
         """Bring one step to the front."""
         self.steps.button(index).setChecked(True)
         self.stack.setCurrentIndex(index)
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Take files and folders whichever step is open."""
+        self.panels[0].dragEnterEvent(event)
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Show step 1, which opens what is dropped."""
+        self.show_step(0)
+        self.panels[0].dropEvent(event)
 
     def _lay_out(self) -> None:
         grid = QGridLayout()
@@ -74,6 +85,8 @@ class MainWidget(QWidget):
             self.steps.addButton(step, i)
             grid.addWidget(step, i // PER_ROW, i % PER_ROW)
             self.stack.addWidget(panel)
+        for column in range(PER_ROW):
+            grid.setColumnStretch(column, 1)
         self.project.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         grid.addWidget(self.project, len(self.panels) // PER_ROW, len(self.panels) % PER_ROW)
         layout = QVBoxLayout(self)

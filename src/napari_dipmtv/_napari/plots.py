@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 # Okabe and Ito, safe for colour-blind eyes; the first are near the colours of the channel layers
-LINE_COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#F0E442", "#D55E00")
+LINE_COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#F0E442", "#D55E00", "#BBBBBB")
 
 
 class Plot(FigureCanvasQTAgg):
@@ -41,6 +41,7 @@ class Plot(FigureCanvasQTAgg):
     def draw(self) -> None:
         """Draw, unless the drawing comes late and the dock is gone."""
         if isalive(self):
+            _window = self.window()  # held, so that no garbage collection takes the dock away meanwhile
             super().draw()
 
     def wheelEvent(self, event: QEvent) -> None:
@@ -59,12 +60,13 @@ class Plot(FigureCanvasQTAgg):
         *,
         log: bool = False,
         panels: Mapping[str, Sequence[str]] | None = None,
+        at_least: tuple[float, float] | None = None,
     ) -> None:
-        """Draw named curves (x, y); ``panels`` puts them side by side, title: names.
+        """Draw named curves (x, y); ``panels`` puts them side by side, title: names; y shows ``at_least`` this range.
 
         What follows a ``|`` in a name tells curves of one label, and colour, apart.
         """
-        self._show(self._draw_curves, curves, x_label, y_label, log, panels or {"": tuple(curves)})
+        self._show(self._draw_curves, curves, x_label, y_label, log, panels or {"": tuple(curves)}, at_least)
 
     def images(
         self, images: Mapping[str, ArrayLike], x_label: str, y_label: str, y_range: tuple[float, float]
@@ -88,6 +90,7 @@ class Plot(FigureCanvasQTAgg):
         y_label: str,
         log: bool,
         panels: Mapping[str, Sequence[str]],
+        at_least: tuple[float, float] | None,
     ) -> None:
         labels = list(dict.fromkeys(name.split("|")[0] for name in curves))
         colour = dict(zip(labels, LINE_COLOURS * (1 + len(labels) // len(LINE_COLOURS)), strict=False))
@@ -99,6 +102,9 @@ class Plot(FigureCanvasQTAgg):
                 axes.plot(x, y, label=label, color=colour[label], lw=1.3)
             if log and all(np.min(curves[name][1], initial=1) > 0 for name in names):
                 axes.set_yscale("log")
+            if at_least is not None:
+                low, high = axes.get_ylim()
+                axes.set_ylim(min(low, at_least[0]), max(high, at_least[1]))
             if names:
                 axes.legend(fontsize=7, frameon=False, labelcolor=self._text)
 

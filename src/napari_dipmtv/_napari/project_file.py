@@ -146,10 +146,10 @@ def _inputs(session: Session, source: StageSettings | None) -> Inputs:
         advice = "Write simulated data to a folder first (napari-dipmtv simulate) and load that"
         raise InputError(expected("project", "data from files", "simulated or sample data", advice))
     if not isinstance(source, MapSource):
-        if len(paths) != 1 or not paths[0].is_dir():
-            got = f"{len(paths)} files"
+        if len(paths) != 1 or not (paths[0].is_dir() or paths[0].suffix == ".csv"):
+            advice = "Save the table of tilts in step 1"
             raise InputError(
-                expected("spectrum images", "a folder", got, "Put them into one folder and load it")
+                expected("spectrum images", "a folder or a saved table", f"{len(paths)} files", advice)
             )
         return Inputs(spectrum_images=paths[0])
     if len(paths) == 1 and paths[0].is_dir():

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from napari_dipmtv._napari.hand_over import hand_over
 from napari_dipmtv._napari.layer_data import (
     LayerData,
     map_layers,
@@ -14,8 +15,10 @@ from napari_dipmtv._napari.layer_data import (
     volume_axes,
     volume_layers,
 )
-from napari_dipmtv._napari.sources import ANGLE_SUFFIXES, MRC_SUFFIXES, SAVED_MAPS, SPECTRUM_SUFFIXES
+from napari_dipmtv._napari.sources import ANGLE_SUFFIXES, MRC_SUFFIXES, SAVED_MAPS, MapSource
+from napari_dipmtv.io.headers import SPECTRUM_SUFFIXES
 
+VOLUME_PATTERNS = ("volume_*.tif", "volume.ome.zarr", "volume.hspy", "volume_*.mrc", "volume_*.emd")
 Reader = Callable[[Any], list[LayerData]]
 Paths = str | Sequence[str]
 
@@ -37,9 +40,9 @@ def get_folder_reader(path: Paths) -> Reader | None:
         return None
     if (folder / SAVED_MAPS).is_file():
         return _each(_read_saved_maps)
-    if any(folder.glob("volume_*.tif")):
+    if any(next(folder.glob(pattern), None) for pattern in VOLUME_PATTERNS):
         return _each(_read_volume)
-    if any(file.suffix.lower() in SPECTRUM_SUFFIXES for file in folder.iterdir()):
+    if any(file.suffix.lower() in SPECTRUM_SUFFIXES for file in folder.iterdir() if file.is_file()):
         return _each(_read_series)
     return None
 
@@ -88,9 +91,13 @@ def _read_stack(path: Path) -> list[LayerData]:
 
 
 def _read_series(folder: Path) -> list[LayerData]:
-    from napari_dipmtv.pipeline import load
+    from napari_dipmtv.io.spectrum_images import load_series
+    from napari_dipmtv.io.tilt_table import survey
 
-    return sum_layers(load(folder))
+    table = survey(folder)
+    series = load_series(table)
+    hand_over(lambda bench: bench.adopt("series", series, inputs=(folder,), tilts=table), replace=False)
+    return sum_layers(series)
 
 
 def _read_saved_maps(folder: Path) -> list[LayerData]:
@@ -99,7 +106,11 @@ def _read_saved_maps(folder: Path) -> list[LayerData]:
     from napari_dipmtv.io.maps import load_saved_maps, load_saved_series
 
     aligned = json.loads((folder / SAVED_MAPS).read_text(encoding="utf-8")).get("aligned", False)
-    return map_layers((load_saved_series if aligned else load_saved_maps)(folder), "file")
+    if aligned:
+        return map_layers(load_saved_series(folder), "file")
+    maps = load_saved_maps(folder)
+    hand_over(lambda bench: bench.adopt("maps", maps, inputs=(folder,), source=MapSource()), replace=False)
+    return map_layers(maps, "maps")
 
 
 def _read_volume(folder: Path) -> list[LayerData]:

@@ -16,11 +16,11 @@ from napari_dipmtv._napari.job import Progress
 from napari_dipmtv._napari.job_bar import JobBar, duration
 from napari_dipmtv._napari.plots import Plot
 from napari_dipmtv._napari.preferences import preferences
-from napari_dipmtv._napari.presets import PRESETS, preset_of
 from napari_dipmtv._napari.results_list import ResultsList
 from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.session import Reconstruction
 from napari_dipmtv._napari.stage_widget import StageWidget, button, enable, note, section
+from napari_dipmtv.settings.presets import PRESETS, preset_of
 from napari_dipmtv.settings.tomo import METHODS
 
 if TYPE_CHECKING:

@@ -189,7 +189,7 @@ class ReferencesWidget(StageWidget):
         }
         self.plot.curves(curves, "energy loss / eV", "counts per Fe", panels=panels)
         self.status.setText(f"References of {' and '.join(pair.m.names)} are ready. Go on with step 3.")
-        lines = [*pair.l.notes, *pair.m.notes]
+        lines = list(dict.fromkeys((*pair.l.notes, *pair.m.notes)))  # M repeats what it took over from L
         if max(pair.l.condition, pair.m.condition) > NEARLY_COLLINEAR:
             lines.insert(
                 0, "⚠ The references are nearly collinear: noise decides on the split. Draw purer regions."

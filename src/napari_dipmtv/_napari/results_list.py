@@ -18,7 +18,7 @@ class ResultsList(QWidget):
     """Emits what somebody wants done with the chosen results; knows no viewer."""
 
     show_wanted = Signal(object)  # Reconstruction
-    beside_wanted = Signal(list)  # of Reconstruction
+    beside_wanted = Signal(object)  # list of Reconstruction
     difference_wanted = Signal(object, object)
     settings_wanted = Signal(object)
 

@@ -48,10 +48,11 @@ class Runs(QObject):
 
     changed = Signal(str)
     results_changed = Signal()
-    exported = Signal(list)  # of Path
+    exported = Signal(object)  # list of Path; PySide would turn the paths of a Signal(list) into text
     cut_changed = Signal(object)  # HalfCut
     estimated = Signal(object)  # tomo.estimate.Estimate
     settings_loaded = Signal(object)  # Project
+    refused = Signal(object)  # TiltTable of spectrum images that could not be read
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
@@ -61,6 +62,7 @@ class Runs(QObject):
         self._closing = Closing(viewer, self.job)
         self._target: Stage | None = None  # the stage that the run will set
         self._keep: Callable[[Result[Any]], None] | None = None
+        self._tell_failed: Callable[[], None] = _nothing
         self._streamed_title = ""
         self._may_flatten = False
         self._settings: dict[str, StageSettings] = {}  # of every stage, as it was last run
@@ -92,8 +94,9 @@ class Runs(QObject):
         settings: StageSettings | None = None,
         *,
         stream_s: float | None = None,
+        on_failed: Callable[[], None] | None = None,
     ) -> None:
-        """Start a run, or say why not; ``keep`` is called with the result in the GUI thread."""
+        """Start a run, or say why not; ``keep`` is called with the result in the GUI thread, or ``on_failed``."""
 
         def keep_both(result: Result[Any]) -> None:
             if name == "load":
@@ -108,7 +111,7 @@ class Runs(QObject):
         except InputError as error:
             show_warning(str(error))
             return
-        self._target, self._keep = target, keep_both
+        self._target, self._keep, self._tell_failed = target, keep_both, on_failed or _nothing
         self._running = (name, settings)
         self.job.start(name, states, stream_s=stream_s)
 
@@ -135,6 +138,7 @@ class Runs(QObject):
         self._keep, self._target = None, None
         self._note(f"failed: {message}")
         self.layers.end_stream()
+        self._tell_failed()
         show_error(message)
 
     def _on_preview(self, _: int, volume: Volume) -> None:
@@ -162,3 +166,7 @@ class Runs(QObject):
 
     def _on_results_changed(self) -> None:
         self.results_changed.emit()
+
+
+def _nothing() -> None:
+    """Nothing more to do when a run has failed."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from napari_dipmtv._napari.hand_over import hand_over
 from napari_dipmtv._napari.layer_data import LayerData, map_layers, sum_layers
 from napari_dipmtv.errors import InputError, expected
 
@@ -14,7 +13,9 @@ def nanocube() -> list[LayerData]:
     from napari_dipmtv.phantom import simulate
 
     simulation = simulate(demo_settings())
-    _hand_over("series", simulation.series, simulation.regions)
+    hand_over(
+        lambda bench: bench.adopt("series", simulation.series, demo_regions=simulation.regions), replace=True
+    )
     return sum_layers(simulation.series)
 
 
@@ -39,19 +40,5 @@ def needle() -> list[LayerData]:
     views = np.rot90(stack.data, axes=(1, 2))  # ETSpy's tilt axis runs along x
     tilts = tuple(float(tilt) for tilt in stack.tilts.data[:, 0])
     maps = ChannelMaps(views[None], ("HAADF",), tilts, float(stack.axes_manager.signal_axes[0].scale))
-    _hand_over("maps", maps)
+    hand_over(lambda bench: bench.adopt("maps", maps), replace=True)
     return map_layers(maps, "maps")
-
-
-def _hand_over(stage: Any, value: Any, demo_regions: Any = None) -> None:
-    """Load the session of the viewer that opens the sample, once napari has added the layers, which it then adopts."""
-    from napari import current_viewer
-    from qtpy.QtCore import QTimer
-
-    from napari_dipmtv._napari.bench import bench_of
-
-    viewer = current_viewer()
-    if viewer is not None:
-        bench = bench_of(viewer)
-        bench.project_path = None
-        QTimer.singleShot(0, lambda: bench.session.load(stage, value, demo_regions=demo_regions))

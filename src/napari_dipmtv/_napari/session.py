@@ -11,6 +11,7 @@ from psygnal import Signal
 
 from napari_dipmtv.data import Region, TiltSeries, Volume
 from napari_dipmtv.errors import InputError, expected
+from napari_dipmtv.io.tilt_rows import TiltTable
 from napari_dipmtv.settings.base import StageSettings
 
 Stage = Literal[
@@ -98,6 +99,7 @@ class Session:
         self._values: dict[Stage, Any] = {}
         self.results: tuple[Reconstruction, ...] = ()
         self.inputs: tuple[Path, ...] = ()  # files and folders that everything came from
+        self.tilts: TiltTable | None = None  # by which spectrum images were read from files
         self.demo_regions: Mapping[
             str, Region
         ] = {}  # where a person would draw, known for simulated data only
@@ -143,13 +145,14 @@ class Session:
         value: Any,
         *,
         inputs: tuple[Path, ...] = (),
+        tilts: TiltTable | None = None,
         demo_regions: Mapping[str, Region] | None = None,
     ) -> None:
         """Begin with new data at a stage: everything else, finished reconstructions included, is cleared."""
         cleared = self._drop(0)
         self.results = ()
         self.stale, self.regions, self.nudges = set(), "auto", ()
-        self.inputs, self.demo_regions = inputs, demo_regions or {}
+        self.inputs, self.tilts, self.demo_regions = inputs, tilts, demo_regions or {}
         self._values[stage] = value
         self._announce([name for name in STAGES if name == stage or name in cleared])
         self.results_changed.emit()

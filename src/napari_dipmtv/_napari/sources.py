@@ -8,15 +8,16 @@ from typing import Literal
 
 from napari_dipmtv.data import ChannelMaps
 from napari_dipmtv.errors import InputError, expected
+from napari_dipmtv.io.headers import SPECTRUM_SUFFIXES
 from napari_dipmtv.settings.base import StageSettings, knob
 
-SPECTRUM_SUFFIXES = (".dm3", ".dm4", ".hspy", ".emd", ".bcf")
 MRC_SUFFIXES = (".mrc", ".rec", ".st")
 STACK_SUFFIXES = (*MRC_SUFFIXES, ".tif", ".tiff", ".npy", ".npz", ".mat", ".h5")
 ANGLE_SUFFIXES = (".txt", ".rawtlt", ".tlt", ".csv", ".tsv", ".json", ".dat")
 SAVED_MAPS = "maps.json"
+TABLE_HEAD = "use,file,"  # how a saved table of tilts begins
 
-Kind = Literal["spectra", "maps", "saved maps", "angles"]
+Kind = Literal["spectra", "tilt table", "maps", "saved maps", "angles"]
 
 
 class MapSource(StageSettings):
@@ -118,6 +119,8 @@ def _kind(path: Path) -> Kind:
     suffixes = {file.suffix.lower() for file in path.iterdir()} if path.is_dir() else {path.suffix.lower()}
     if suffixes & set(SPECTRUM_SUFFIXES):
         return "spectra"
+    if _is_tilt_table(path):
+        return "tilt table"
     if suffixes & set(STACK_SUFFIXES):
         return "maps"
     if not path.is_dir() and suffixes & set(ANGLE_SUFFIXES):
@@ -126,3 +129,11 @@ def _kind(path: Path) -> Kind:
     raise InputError(
         expected(f"{path.name}", f"spectrum images or maps ({known})", "nothing of the kind", "Choose again")
     )
+
+
+def _is_tilt_table(path: Path) -> bool:
+    """Tell the table of a series, which names its files, from a list of angles."""
+    if path.suffix.lower() != ".csv" or not path.is_file():
+        return False
+    with path.open(encoding="utf-8-sig", errors="replace") as stream:
+        return stream.read(len(TABLE_HEAD)) == TABLE_HEAD

@@ -75,7 +75,7 @@ class SpectrumPlot(Plot):
                     curve.energy_ev, curve.counts, curve.style, color=colour, label=curve.label, lw=1.1
                 )
                 self._lines[kind, curve.label] = line
-            if log:
+            if log and kind == "low":  # the zero-loss peak is thousands of times as high as the edges
                 axes.set_yscale("log", nonpositive="mask")
             axes.legend(fontsize=7, frameon=False, labelcolor=self._text)
         self._add_spans()
@@ -86,6 +86,7 @@ class SpectrumPlot(Plot):
         self._spans = {}
         for kind, axes in self._panels.items():
             move = lambda low, high, kind=kind: self._on_span(kind, low, high)  # noqa: E731
+            limits = axes.get_xlim()
             span = self._spans[kind] = SpanSelector(
                 axes,
                 move,
@@ -96,6 +97,7 @@ class SpectrumPlot(Plot):
                 onmove_callback=move,
                 props={"alpha": 0.25, "facecolor": LINE_COLOURS[0]},
             )
+            axes.set_xlim(limits)  # the selector begins at 0 eV and would stretch the axis to there
             if kind in self._extents:
                 span.extents = self._extents[kind]
 

@@ -35,14 +35,15 @@ class SpectrumWidget(StageWidget):
         self._pixel: tuple[int, int, int] | None = None  # (t, y, x)
         self.curves: dict[Range, list[Curve]] = {}
         self.live = QCheckBox("Follow the cursor")
-        self.log = QCheckBox("Log scale")
+        self.log = QCheckBox("Log low loss")
+        self.log.setChecked(True)
         self.fit = QCheckBox("Fit")
         self.map = QCheckBox("Window map")
         self.export = button("Export …", "")
         self.plot = SpectrumPlot(napari_viewer)
         self._tips = {
             self.live: "Show the spectrum of the pixel under the mouse; off keeps the last one",
-            self.log: "Logarithmic electrons per pixel",
+            self.log: "Logarithmic electrons per pixel, so that the edges show beside the zero-loss peak",
             self.map: "Show the sum over the energy window that is marked in the spectrum as a map of every tilt",
             self.export: "Save the plot as picture (PNG, SVG or PDF) and its numbers as CSV beside it",
         }
@@ -71,6 +72,9 @@ class SpectrumWidget(StageWidget):
         """Show the spectrum of a pixel (t, y, x)."""
         if pixel is not None and pixel != self._pixel:
             self._pixel = pixel
+            t, y, x = pixel
+            if not self.map.isChecked():
+                self.status.setText(f"Pixel y {y}, x {x} at {self.series.tilts[t].tilt_deg:+.1f}°.")
             self.redraw()
 
     def redraw(self) -> None:
@@ -137,7 +141,7 @@ class SpectrumWidget(StageWidget):
             found = fit_spectrum(low.counts, self.series.tilts[0].low_loss.energy, pair.m, settings)
             curves = [Curve(f"background of {low.label}", found.energy_ev, found.background, "--")]
             curves += [
-                Curve(name, found.energy_ev, found.background + part, ":")
+                Curve(f"background + {name}", found.energy_ev, found.background + part, ":")
                 for name, part in zip(found.names, found.components, strict=True)
             ]
             return [*curves, Curve("residual", found.energy_ev, found.residual, "-")]

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from napari_dipmtv.io.project import Project
     from napari_dipmtv.spectra.unmix import Unmixed
 
+CHI_SQUARES = (0.5, 1.5)  # always in view, so that a good fit looks flat
+
 
 class UnmixWidget(StageWidget):
     """Runs the unmixing and shows how well it fits."""
@@ -94,7 +96,9 @@ class UnmixWidget(StageWidget):
         tilts = unmixed.maps.tilts_deg
         chi_square = np.where(_matter(unmixed), unmixed.chi_square, np.nan)  # (t, y, x)
         views = np.nanmedian(chi_square, axis=(1, 2))
-        self.plot.curves({"median chi-square": (tilts, views)}, "tilt / deg", "reduced χ²")
+        self.plot.curves(
+            {"median chi-square": (tilts, views)}, "tilt / deg", "reduced χ²", at_least=CHI_SQUARES
+        )
         self.status.setText(f"Maps of {' and '.join(unmixed.maps.channels)} are ready. Go on with step 4.")
         lines = [
             f"Median reduced chi-square where there is matter: {np.nanmedian(chi_square):.3g}.",

@@ -8,6 +8,8 @@ import typer
 
 from napari_dipmtv import __version__
 from napari_dipmtv.cli import edx, maps, spectra, volumes, whole
+from napari_dipmtv.cli.fused import fuse
+from napari_dipmtv.cli.sweep import batch, sweep
 from napari_dipmtv.cli.trust import trust
 
 app = typer.Typer(
@@ -28,12 +30,15 @@ for command in (
     edx.edx,
     maps.align,
     maps.reconstruct,
+    fuse,
+    sweep,
     volumes.segment,
     edx.quantify,
     volumes.export,
     volumes.report,
     trust,
     whole.run,
+    batch,
     whole.gui,
     whole.settings,
 ):

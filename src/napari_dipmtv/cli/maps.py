@@ -76,6 +76,7 @@ def align(
 ) -> None:
     """Find shifts and tilt axis of maps, and write the aligned maps and alignment.json."""
     from napari_dipmtv import pipeline
+    from napari_dipmtv.io.map_checks import view_problems
     from napari_dipmtv.io.map_folder import save_maps
     from napari_dipmtv.io.reports import provenance, save_report
 
@@ -86,6 +87,8 @@ def align(
             expected("maps", "maps that are not aligned yet", "an aligned series", "Reconstruct it")
         )
     usable_folder(out)
+    for text in view_problems(stack):
+        note(text, as_json)
     story = provenance({"align": settings}, tilts_deg=stack.tilts_deg, inputs=files)
     with progress("aligning", as_json) as watch:
         series = pipeline.align(stack, settings, on_state=watch)
@@ -213,6 +216,11 @@ def method_settings(
     if seed is not None and "seed" in model.model_fields:  # SIRT and CS-TV draw no random numbers
         words.append(f"seed={seed}")
     kept = since.task.settings if since is not None and since.task.method == name else None
+    if since is not None and kept is not None and kept.keys() != model.model_fields.keys():
+        advice = "Go on with the version that wrote it, or start a new run"
+        raise InputError(
+            expected(f"checkpoint {since.path}", "the settings of this version", "those of another", advice)
+        )
     return name, settings_from(model, words, kept)
 
 

@@ -18,10 +18,12 @@ from napari_dipmtv.errors import DeviceError, InputError, expected
 from napari_dipmtv.settings.align import AlignSettings
 from napari_dipmtv.settings.base import Knob, StageSettings, knobs
 from napari_dipmtv.settings.edx import EdxSettings
+from napari_dipmtv.settings.fused import FusedSettings, PublishedFusedSettings
 from napari_dipmtv.settings.inspect import SegmentSettings
 from napari_dipmtv.settings.phantom import PhantomSettings
 from napari_dipmtv.settings.simulation import SimulationSettings
 from napari_dipmtv.settings.spectra import PrepareSettings, ReferenceSettings, UnmixSettings
+from napari_dipmtv.settings.sweep import SweepSettings
 from napari_dipmtv.settings.tomo import CsTvSettings, DipSettings, SirtSettings, WbpSettings
 from napari_dipmtv.settings.trust import TrustSettings
 
@@ -40,6 +42,9 @@ STAGES: dict[str, type[StageSettings]] = {
     "dipm-tv": DipSettings,
     "segment": SegmentSettings,
     "trust": TrustSettings,
+    "fused": FusedSettings,
+    "fused-published": PublishedFusedSettings,
+    "sweep": SweepSettings,
 }
 
 

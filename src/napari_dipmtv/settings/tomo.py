@@ -149,6 +149,28 @@ class DipSettings(StageSettings):
         "Two to four times faster.",
         advanced=True,
     )
+    normalise: Literal["density", "maximum"] = knob(
+        "density",
+        "Normalise",
+        "What the maps are divided by before the fit. Density: the typical density of each channel in a rough volume. "
+        "Maximum, as published: each channel's brightest pixel, with negative values clipped. Matters to the L1 and L2 "
+        "data terms, where it sets the weights of the channels; the volume comes back in the units of the maps.",
+        advanced=True,
+    )
+    tv_measure: Literal["relative", "sum"] = knob(
+        "relative",
+        "TV measure",
+        "Relative: total variation over the mass of the volume, so that one strength suits any size and dose. Sum, as "
+        "published: summed over the voxels; only strengths far below 1e-3 make sense.",
+        advanced=True,
+    )
+    returned: Literal["average", "lowest-loss"] = knob(
+        "average",
+        "Returned volume",
+        "The running average of the output, or the output of the step with the lowest loss, as published, which is the "
+        "one that follows the noise most.",
+        advanced=True,
+    )
     average: float = knob(
         0.95,
         "Output average",

@@ -37,6 +37,30 @@ class TrustSettings(StageSettings):
         ge=19,
         le=9999,
     )
+    likelihood_repeats: int = knob(
+        1000,
+        "Likelihood repeats",
+        "New measurements of the volume without its void whose best cavity is compared with that of the data. They need "
+        "no reconstruction: a thousand take seconds.",
+        ge=19,
+        le=100000,
+    )
+    likelihood_planted: int = knob(
+        50,
+        "Planted cavities",
+        "Balls of each size that are planted and looked for by likelihood, without reconstruction.",
+        ge=10,
+        le=10000,
+        advanced=True,
+    )
+    refits: int = knob(
+        4,
+        "Refits",
+        "Measurements without the void that are reconstructed before the likelihood test, like the data. They show "
+        "what the fit itself does to the evidence.",
+        ge=0,
+        le=1000,
+    )
     planted_repeats: int = knob(
         10,
         "Repeats per size",
@@ -115,4 +139,10 @@ class TrustSettings(StageSettings):
             return "cs-tv", FAST_CS_TV
         if self.repeat_method == "short dipm-tv":
             return "dipm-tv", SHORT_DIPM_TV
+        return method, settings
+
+    def of_refits(self, method: Method, settings: MethodSettings) -> tuple[Method, MethodSettings]:
+        """Method and settings of the refits of a given volume: its own, but that networks take few steps."""
+        if isinstance(settings, DipSettings) and self.repeat_method != "same":
+            return method, SHORT_DIPM_TV
         return method, settings

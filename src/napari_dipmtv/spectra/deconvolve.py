@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
-from napari_dipmtv.data import F64, DualSpectrumImage, EnergyAxis, SpectrumImage
+from napari_dipmtv.data import F32, F64, DualSpectrumImage, EnergyAxis, SpectrumImage
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.spectra.background import fit_power_law, power_law
 from napari_dipmtv.spectra.plural import plural_scattering, zero_loss_counts, zero_loss_window
 
+SINGLE = "single_scattering"  # in the metadata of a core loss without plural scattering
 _REACH_EV = 150.0  # of plural scattering: several plasmons
 
 
@@ -47,7 +48,7 @@ def fourier_ratio(pair: DualSpectrumImage) -> SpectrumImage:
                 "channels of the core loss",
                 f"{pair.low_loss.energy.step_ev:g} eV or more, as in the low loss",
                 f"{step:g} eV",
-                "Bin the energy of the core loss",
+                "Bin the energy of the core loss, or switch the correction of plural scattering off",
             )
         )
     lead = min(int(_REACH_EV / step), int((core.energy.start_ev - step) / step))
@@ -58,7 +59,19 @@ def fourier_ratio(pair: DualSpectrumImage) -> SpectrumImage:
     size = next_fast_len(2 * continued.shape[-1], real=True)  # padded: nothing wraps around
     transfer = rfft(losses / np.where(i0 > 0, i0, np.nan), size, axis=-1) + 1.0
     single = irfft(rfft(continued, size, axis=-1) / transfer, size, axis=-1)
-    return core.replace(counts=single[..., lead : lead + core.energy.size])
+    metadata = {**core.metadata, SINGLE: True}
+    return core.replace(counts=single[..., lead : lead + core.energy.size], metadata=metadata)
+
+
+def core_plural(pair: DualSpectrumImage) -> F32:
+    """Count what electrons that also excited plasmons add to each channel of the core loss, (y, x, e).
+
+    The twin of `plural.plural_scattering`: a known part of the fit, so that the counts stay counts. Without it the
+    plasmon replica of the white lines lies in the continuum behind them, and thickness passes for valence.
+    """
+    if SINGLE in pair.core_loss.metadata:
+        return np.zeros_like(pair.core_loss.counts)
+    return pair.core_loss.counts - fourier_ratio(pair).counts
 
 
 def _losses(low_loss: SpectrumImage, step_ev: float, size: int) -> F64:

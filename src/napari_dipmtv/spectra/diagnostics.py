@@ -54,11 +54,11 @@ def fit_region(
 ) -> SpectrumFit:
     """Fit the summed spectrum of a region, or of one pixel, as `unmix` fits pixels.
 
-    The low loss for M references, with its plural scattering as a known part; the core loss for L references.
+    The low loss for M references, the core loss for L references, with its plural scattering as a known part.
     """
     settings = UnmixSettings() if settings is None else settings
     low = not isinstance(references, LReferences)
     pair = min(series.tilts, key=lambda pair: abs(pair.tilt_deg - region.tilt_deg))
     energy = (pair.low_loss if low else pair.core_loss).energy
-    known = region_plural(series, region) if low and settings.plural_scattering else None
+    known = region_plural(series, region, low) if settings.plural_scattering else None
     return fit_spectrum(region_spectrum(series, region, low_loss=low), energy, references, settings, known)

@@ -11,6 +11,7 @@ from napari_dipmtv.data import F64, EnergyAxis, ReferenceSpectrum, SpectrumImage
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.spectra import BackgroundModel, ReferenceSettings
 from napari_dipmtv.spectra.background import background_basis, exponents_around, fit_power_law
+from napari_dipmtv.spectra.energy_offset import centred
 from napari_dipmtv.spectra.plural import plural_scattering
 from napari_dipmtv.spectra.references import MReferences, total_counts
 from napari_dipmtv.spectra.regression import edge_significance, edges_of
@@ -108,7 +109,7 @@ def _check_stands_out(significance: float, settings: ReferenceSettings) -> None:
 def single_scattering(low_loss: SpectrumImage, stop: int, settings: ReferenceSettings) -> SpectrumImage:
     """Give the low loss up to a channel without plural scattering, or as it is where that is switched off."""
     axis = EnergyAxis(low_loss.energy.start_ev, low_loss.energy.step_ev, stop)
-    counts = low_loss.counts[..., :stop]
+    counts = centred(low_loss)[..., :stop]
     if settings.plural_scattering:
         counts = counts - plural_scattering(low_loss, stop).astype(np.float32)
     return low_loss.replace(counts=counts, energy=axis)

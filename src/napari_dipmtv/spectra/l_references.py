@@ -6,11 +6,21 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from napari_dipmtv.data import F64, DualSpectrumImage, EnergyAxis, ReferenceSpectrum, Region, SpectrumSeries
+from napari_dipmtv.data import (
+    F64,
+    DualSpectrumImage,
+    EnergyAxis,
+    ReferenceSpectrum,
+    Region,
+    SpectrumImage,
+    SpectrumSeries,
+)
 from napari_dipmtv.errors import GeometryError, InputError, expected
 from napari_dipmtv.settings.spectra import ReferenceSettings
 from napari_dipmtv.spectra.background import exponents_around, fit_power_law
+from napari_dipmtv.spectra.deconvolve import core_plural
 from napari_dipmtv.spectra.edge_plane import edge_plane
+from napari_dipmtv.spectra.energy_offset import centred
 from napari_dipmtv.spectra.plural import plural_scattering
 from napari_dipmtv.spectra.purify import purified
 from napari_dipmtv.spectra.references import LReferences, MReferences, condition_number, total_counts
@@ -93,8 +103,9 @@ def taught(
     maps = teaching_maps(series, low, settings.plural_scattering)
     energy = common_energy(series)
     window = energy.window(settings.core_low_ev, settings.core_high_ev)
-    counts = [pair.core_loss.counts[..., window] for pair in series.tilts]
-    learnt = learn_spectra(counts, [counting_variance(c) for c in counts], maps)
+    variances = [counting_variance(pair.core_loss.counts[..., window]) for pair in series.tilts]
+    counts = [centred(single_core(pair, settings))[..., window] for pair in series.tilts]
+    learnt = learn_spectra(counts, variances, maps)
     exponents = _core_exponents(series, settings)
     edges = np.zeros((len(low.spectra), energy.size))
     edges[:, window] = edges_of(learnt.spectra, energy.values[window], exponents, settings.core_edge_ev)
@@ -116,16 +127,27 @@ def taught(
 def region_spectrum(series: SpectrumSeries, region: Region, low_loss: bool = False) -> F64:
     """Sum the core-loss (or low-loss) spectra (e,) of a region in the tilt nearest to its; NaN left out."""
     pair = _nearest(series, region)
-    counts = (pair.low_loss if low_loss else pair.core_loss).counts
+    counts = centred(pair.low_loss if low_loss else pair.core_loss)
     return np.asarray(np.nansum(counts[region.mask], axis=0, dtype=np.float64))
 
 
-def region_plural(series: SpectrumSeries, region: Region) -> F64:
-    """Sum the plural scattering (e,) in the low loss of a region: the known part for `fit_spectrum`."""
-    low_loss = _nearest(series, region).low_loss
+def region_plural(series: SpectrumSeries, region: Region, low_loss: bool = True) -> F64:
+    """Sum the plural scattering (e,) in the low (or core) loss of a region: the known part for `fit_spectrum`."""
+    pair = _nearest(series, region)
     y, x = np.nonzero(region.mask)
-    cut = low_loss.replace(counts=low_loss.counts[y, x][None])
-    return np.asarray(np.nansum(plural_scattering(cut, low_loss.energy.size)[0], axis=0))
+    low, core = (i.replace(counts=i.counts[y, x][None]) for i in (pair.low_loss, pair.core_loss))
+    if low_loss:
+        plural = plural_scattering(low, low.energy.size)
+    else:
+        plural = core_plural(DualSpectrumImage(low, core))
+    return np.asarray(np.nansum(plural[0], axis=0, dtype=np.float64))
+
+
+def single_core(pair: DualSpectrumImage, settings: ReferenceSettings) -> SpectrumImage:
+    """Give the core loss without plural scattering, or as it is where that is switched off."""
+    if not settings.plural_scattering:
+        return pair.core_loss
+    return pair.core_loss.replace(counts=pair.core_loss.counts - core_plural(pair))
 
 
 def _nearest(series: SpectrumSeries, region: Region) -> DualSpectrumImage:

@@ -29,6 +29,7 @@ def fit_counts(
     free: NDArray[np.bool_],
     readout: float = 0.0,
     known: NDArray[np.floating] | None = None,
+    mean: F64 | None = None,
 ) -> PixelFits:
     """Fit Poisson counts by a sum of basis spectra, every pixel at once.
 
@@ -49,6 +50,8 @@ def fit_counts(
         Standard deviation of the read-out noise per channel, electrons.
     known : float array (p, e), optional
         Part of the counts that is known beforehand: fitted around, counted in the variance.
+    mean : float array (e,), optional
+        Mean of ``counts - known`` of more pixels than these, for the first weights.
 
     Returns
     -------
@@ -57,9 +60,8 @@ def fit_counts(
         component that a bound has stopped; where a bound acts on the background it is an upper limit.
     """
     floor = readout**2
-    mean = counts.mean(axis=0, dtype=np.float64)
-    if known is not None:
-        mean = mean - known.mean(axis=0, dtype=np.float64)
+    if mean is None:
+        mean = mean_counts(counts, known)
     flat = nnls(basis @ basis.T, (basis @ mean)[None])[0]
     shape = np.maximum(flat @ basis, 1e-3 * max(float(mean.mean()), 1e-6))
     weighted = basis / (shape + floor)
@@ -77,6 +79,12 @@ def fit_counts(
     left_over = square - np.einsum("pk,pk->p", x, 2 * rhs - np.einsum("pkl,pl->pk", gram, x))
     freedom = max(counts.shape[1] - basis.shape[0], 1)
     return PixelFits(x, np.asarray(np.linalg.inv(gram), dtype=np.float64), left_over / freedom)
+
+
+def mean_counts(counts: NDArray[np.floating], known: NDArray[np.floating] | None) -> F64:
+    """Mean spectrum (e,) of what is to be fitted."""
+    mean = counts.mean(axis=0, dtype=np.float64)
+    return np.asarray(mean if known is None else mean - known.mean(axis=0, dtype=np.float64))
 
 
 class _Blocks:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
 
 from napari_dipmtv.data import F64, EnergyAxis, ReferenceSpectrum, SpectrumImage
 from napari_dipmtv.errors import InputError, expected
@@ -65,14 +66,22 @@ class References:
         """The axis of the references."""
         return self.spectra[0].energy
 
-    def basis(self, energy: EnergyAxis) -> Basis:
-        """Give what a spectrum on an axis is fitted with."""
+    def basis(self, energy: EnergyAxis, offset_ev: float = 0.0) -> Basis:
+        """Give what a spectrum on an axis is fitted with; ``offset_ev`` is added to the axis, not to the window."""
         window = energy.window(*self.window_ev)
-        e = energy.values[window]
-        inside = [np.interp(e, s.energy.values, s.intensity, left=0.0, right=0.0) for s in self.spectra]
+        e = energy.values[window] + offset_ev
+        inside = [_at(e, s) for s in self.spectra]
         behind, either_sign = background_basis(self.background, e, self.exponents)
         is_reference = np.arange(len(behind) + len(inside)) >= len(behind)
         return Basis(window, np.vstack([behind, inside]), is_reference, np.pad(either_sign, (0, len(inside))))
+
+
+def _at(energy_ev: F64, spectrum: ReferenceSpectrum) -> F64:
+    """Sample a reference by a cubic spline, which blurs no line as linear interpolation does; 0 beyond its ends."""
+    axis = spectrum.energy
+    curve = CubicSpline(axis.values, spectrum.intensity)(energy_ev)
+    inside = (energy_ev > axis.start_ev - axis.step_ev) & (energy_ev < axis.stop_ev + axis.step_ev)
+    return np.where(inside, curve, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,9 @@ from napari_dipmtv.data import (
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.spectra import UnmixSettings
 from napari_dipmtv.spectra.decompose import DENOISED
-from napari_dipmtv.spectra.linear_fit import PixelFits, fit_counts
+from napari_dipmtv.spectra.deconvolve import core_plural
+from napari_dipmtv.spectra.energy_offset import energy_offset_ev, offset_groups
+from napari_dipmtv.spectra.linear_fit import PixelFits, fit_counts, mean_counts
 from napari_dipmtv.spectra.plural import brightest_zero_loss, plural_scattering, zero_loss_counts
 from napari_dipmtv.spectra.references import Basis, LReferences, References, condition_number
 from napari_dipmtv.states import State, run
@@ -148,8 +150,8 @@ def fit_spectrum(
 ) -> SpectrumFit:
     """Fit one spectrum (e,), e.g. the sum of a region, as `unmix` does, and give all parts of the fit.
 
-    ``known`` (e,) is a part that is not fitted, such as the plural scattering that `region_plural` gives for
-    a low-loss region; it is counted to the background.
+    ``known`` (e,) is a part that is not fitted, such as the plural scattering that `region_plural` gives; it is
+    counted to the background.
     """
     settings = UnmixSettings() if settings is None else settings
     basis = references.basis(energy)
@@ -192,8 +194,9 @@ def _view(
     window = basis.window
     counts = image.counts[..., window].reshape(-1, basis.spectra.shape[1])
     known = None
-    if settings.plural_scattering and not core:
-        known = plural_scattering(pair.low_loss, window.stop)[..., window].reshape(counts.shape)
+    if settings.plural_scattering:
+        plural = core_plural(pair) if core else plural_scattering(pair.low_loss, window.stop)
+        known = plural[..., window].reshape(counts.shape)
     scale = np.ones(len(counts))
     if brightest is not None:
         left = zero_loss_counts(pair.low_loss).ravel()
@@ -206,9 +209,33 @@ def _view(
             expected(f"spectra at {image.tilt_deg:g} deg", "usable pixels", "none", "Leave this tilt out")
         )
     apart = None if known is None else known[valid]
-    free = _free(basis, settings)
-    fits = fit_counts(counts[valid], basis.spectra, free, settings.readout_electrons, apart)
+    fits = _fit_groups(counts[valid], apart, image, references, settings, valid)
     return _as_view(image, fits, basis, valid, scale[valid])
+
+
+def _fit_groups(
+    counts: NDArray[np.floating],
+    known: NDArray[np.floating] | None,
+    image: SpectrumImage,
+    references: References,
+    settings: UnmixSettings,
+    valid: NDArray[np.bool_],
+) -> PixelFits:
+    """Fit the valid pixels in groups of like energy offset, each with the references moved to it."""
+    mean = mean_counts(counts, known)
+    parts, order = [], []
+    for offset_ev, pixels in offset_groups(energy_offset_ev(image).ravel()[valid], image.energy.step_ev):
+        basis = references.basis(image.energy, offset_ev)
+        apart = None if known is None else known[pixels]
+        free, noise = _free(basis, settings), settings.readout_electrons
+        parts.append(fit_counts(counts[pixels], basis.spectra, free, noise, apart, mean))
+        order.append(pixels)
+    back = np.argsort(np.concatenate(order))
+    return PixelFits(
+        np.concatenate([part.weights for part in parts])[back],
+        np.concatenate([part.covariance for part in parts])[back],
+        np.concatenate([part.chi_square for part in parts])[back],
+    )
 
 
 def _as_view(

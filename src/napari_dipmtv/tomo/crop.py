@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -59,7 +59,8 @@ class Crop:
             offsets_px=tuple(float(o) for o in offsets),
         )
         device = self.whole.device
-        return pose(self.cut(self.whole.series), device, SparseProjector(own, device))
+        whole = pose(self.cut(self.whole.series), device, SparseProjector(own, device))
+        return replace(whole, normalise=self.whole.normalise)
 
     def cut(self, series: TiltSeries) -> TiltSeries:
         """Cut a series of the whole problem to the rows of the box."""

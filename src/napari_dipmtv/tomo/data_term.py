@@ -17,6 +17,8 @@ from napari_dipmtv.data import TiltSeries
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.tomo.problem import Problem
 
+SLACK = 0.02  # of the mean variance
+
 
 class DataMisfit(ABC):
     """A convex misfit of projections ``p`` (c, t, y, x): value for autograd, and proximal step for primal-dual."""
@@ -118,32 +120,34 @@ class Gaussian(DataMisfit):
 
 @dataclass(frozen=True)
 class L1(DataMisfit):
-    """``mean |p - y|``, the published misfit of the EELS presets."""
+    """``mean |p - y| / span``, the published misfit of the EELS presets."""
 
     target: torch.Tensor
     valid: torch.Tensor
+    span: float = 1.0  # what is 1 in the maps that the mean is taken of
 
     def loss(self, p: torch.Tensor) -> torch.Tensor:
-        return (self.valid * (p - self.target).abs()).mean()
+        return (self.valid * (p - self.target).abs()).mean() / self.span
 
     def prox(self, u: torch.Tensor, step: float) -> torch.Tensor:
         r = u - self.target
-        shrunk = r.sign() * (r.abs() - step / self.target.numel()).clamp(min=0)
+        shrunk = r.sign() * (r.abs() - step / self.span / self.target.numel()).clamp(min=0)
         return torch.where(self.valid > 0, self.target + shrunk, u)
 
 
 @dataclass(frozen=True)
 class L2(DataMisfit):
-    """``mean (p - y)^2``, the published misfit of the EDX presets."""
+    """``mean ((p - y) / span)^2``, the published misfit of the EDX presets."""
 
     target: torch.Tensor
     valid: torch.Tensor
+    span: float = 1.0  # what is 1 in the maps that the mean is taken of
 
     def loss(self, p: torch.Tensor) -> torch.Tensor:
-        return (self.valid * (p - self.target).square()).mean()
+        return (self.valid * (p - self.target).square()).mean() / self.span**2
 
     def prox(self, u: torch.Tensor, step: float) -> torch.Tensor:
-        w = 2 * step / self.target.numel()
+        w = 2 * step / self.span**2 / self.target.numel()
         return torch.where(self.valid > 0, (u + w * self.target) / (1 + w), u)
 
 
@@ -156,7 +160,9 @@ def data_kind(series: TiltSeries, kind: str) -> str:
     return "covariance" if series.covariance is not None else "least-squares"
 
 
-def data_misfit(problem: Problem, kind: str, series: TiltSeries | None = None) -> DataMisfit:
+def data_misfit(
+    problem: Problem, kind: str, series: TiltSeries | None = None, *, slack: float = SLACK
+) -> DataMisfit:
     """Build the misfit of a problem in units of ``problem.unit``; "auto" follows what the series knows of its noise.
 
     Parameters
@@ -166,6 +172,9 @@ def data_misfit(problem: Problem, kind: str, series: TiltSeries | None = None) -
         The data term of the settings.
     series : TiltSeries, optional
         A part of the dose of the problem's series, to be fitted in the units of the whole.
+    slack : float
+        Variance that is added to every channel of every pixel under a covariance, in units of the mean variance: for
+        what the model cannot reproduce, and against pixels whose variance was estimated far too small.
 
     Raises
     ------
@@ -175,15 +184,19 @@ def data_misfit(problem: Problem, kind: str, series: TiltSeries | None = None) -
     series = problem.series if series is None else series
     kind = data_kind(series, kind)
     unit = problem.unit[:, None, None, None]
-    target = torch.from_numpy(series.data).to(problem.device) / unit
+    target, span = torch.from_numpy(series.data).to(problem.device) / unit, 1.0
+    if (
+        problem.normalise == "maximum"
+    ):  # the maps themselves are at most 1; beams are counted in widths of the field
+        target, span = target.clamp(min=0), float(problem.projector.series_shape[2])
     if kind == "poisson":
         return _poisson(series, target, unit, problem.valid)
     if kind == "covariance":
-        return _weighted(series, target, problem.unit, problem.valid)
+        return _weighted(series, target, problem.unit, problem.valid, slack)
     if kind == "l1":
-        return L1(target, problem.valid)
+        return L1(target, problem.valid, span)
     if kind == "l2":
-        return L2(target, problem.valid)
+        return L2(target, problem.valid, span)
     return _least_squares(target, problem.valid)
 
 
@@ -203,7 +216,9 @@ def _poisson(series: TiltSeries, target: torch.Tensor, unit: torch.Tensor, valid
     return Poisson(counts, gain, valid, weight=noise)
 
 
-def _weighted(series: TiltSeries, target: torch.Tensor, unit: torch.Tensor, valid: torch.Tensor) -> Gaussian:
+def _weighted(
+    series: TiltSeries, target: torch.Tensor, unit: torch.Tensor, valid: torch.Tensor, slack: float
+) -> Gaussian:
     if series.covariance is None:
         raise InputError(
             expected(
@@ -216,8 +231,7 @@ def _weighted(series: TiltSeries, target: torch.Tensor, unit: torch.Tensor, vali
     known = valid[0] * (variance > 0).all(dim=0)
     typical = (variance * known).sum() / (known.sum() * len(unit)).clamp(min=1)
     eye = torch.eye(len(unit), device=target.device)[..., None, None, None]
-    # a pixel whose variance was estimated far too small must not pull the fit: 2 % of the mean is added
-    covariance = torch.where(known > 0, covariance + 0.02 * typical * eye, typical * eye)
+    covariance = torch.where(known > 0, covariance + slack * typical * eye, typical * eye)
     precision = torch.linalg.inv(covariance.permute(2, 3, 4, 0, 1)).permute(3, 4, 0, 1, 2) * known
     signal = (target.square() * known).sum() - (variance * known).sum()
     noise = float(((variance * known).sum() / signal.clamp(min=1e-12)).sqrt().clamp(max=2.0))

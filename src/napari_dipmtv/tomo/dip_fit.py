@@ -20,6 +20,7 @@ from napari_dipmtv.tomo.total_variation import total_variation
 
 WARM_UP = 25  # steps over which the learning rate rises
 LEAST_RATE = 0.02  # of the learning rate is left at the end of a fading run
+PUBLISHED_EPSILON = 1e-9  # under the root of the summed total variation
 OPENING_RATE = 0.1  # of the logits of the openings, which are about -4 to 4
 
 
@@ -36,7 +37,7 @@ class DipFit:
     Attributes
     ----------
     misfit : DataMisfit
-        Of the data that the network may see; to be set before the first step, may be exchanged on the way.
+        Of the data that the network may see; to be given by `show` before the first step.
     """
 
     misfit: DataMisfit
@@ -60,6 +61,7 @@ class DipFit:
         self.optimiser = self._fresh_optimiser()
         self.average = torch.zeros(problem.shape, device=problem.device)
         self.weight = 0.0
+        self.least = math.inf  # loss, where the output of the lowest is to be returned
         self.half = use_bfloat16(settings.precision, problem.device)
         self.halvings = self.taken = 0
         self.note = ""
@@ -85,10 +87,23 @@ class DipFit:
             self.settings.learning_rate * self._pace(progress) / 2**self.halvings
         )
         self.optimiser.step()
+        self._keep(x, losses["data"] + self.settings.tv_strength * losses["tv"])
+        return losses
+
+    def show(self, misfit: DataMisfit) -> None:
+        """Fit these data from now on; losses of others are no longer compared with."""
+        self.misfit, self.least = misfit, math.inf
+
+    def _keep(self, x: torch.Tensor, loss: float) -> None:
+        """Take an output into what will be returned."""
+        if self.settings.returned == "lowest-loss":
+            if loss < self.least:
+                self.least, self.weight = loss, 1.0
+                self.average.copy_(x)
+            return
         past = self.settings.average
         self.average.mul_(past).add_(x, alpha=1 - past)
         self.weight = past * self.weight + 1 - past
-        return losses
 
     def _pace(self, progress: float) -> float:
         """Learning rate relative to that of the settings."""
@@ -128,11 +143,11 @@ class DipFit:
             self.optimiser = self._fresh_optimiser()
 
     def output(self) -> torch.Tensor:
-        """The running average of the output, (c, z, y, x) in units of the problem."""
+        """What will be returned: the running average of the output, or the one of the lowest loss; (c, z, y, x)."""
         return self.average / max(self.weight, 1e-12)
 
     def volume(self) -> Volume:
-        """Copy the running average of the output to the host, in data units."""
+        """Copy what will be returned to the host, in data units."""
         return self.problem.volume(self.output())
 
     def _random_input(self) -> torch.Tensor:
@@ -156,9 +171,15 @@ class DipFit:
         if self.opening is not None:
             x = x * (1 - torch.sigmoid(self.opening))
         data = self.misfit.loss(self.problem.projector(x))
-        tv = total_variation(x, s.tv) / self.problem.mass
+        tv = self._variation(x)
         (data + s.tv_strength * tv).backward()  # type: ignore[no-untyped-call]
         return x.detach(), {"data": float(data.detach()), "tv": float(tv.detach())}
+
+    def _variation(self, x: torch.Tensor) -> torch.Tensor:
+        """Total variation in the measure of the settings."""
+        if self.settings.tv_measure == "sum":
+            return total_variation(x, self.settings.tv, epsilon=PUBLISHED_EPSILON)
+        return total_variation(x, self.settings.tv) / self.problem.mass
 
     def _finite(self) -> bool:
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
@@ -198,6 +219,7 @@ class DipFit:
             saved |= {f"optimiser/{index}/{name}": _host(value) for name, value in moments.items()}
         saved["random"] = self.random.get_state().numpy().copy()
         saved["average"], saved["weight"] = _host(self.average), np.array(self.weight)
+        saved["least"] = np.array(self.least)
         if self.opening is not None:
             saved["opening"] = _host(self.opening)
         saved["input"], saved["taken"] = _host(self.input), np.array(self.taken)
@@ -229,6 +251,7 @@ class DipFit:
         self.average = torch.from_numpy(saved["average"]).to(self.problem.device)
         self.input = torch.from_numpy(saved["input"]).to(self.problem.device)
         self.weight, self.taken = float(saved["weight"]), int(saved["taken"])
+        self.least = float(saved["least"])
 
 
 def use_bfloat16(precision: str, device: torch.device) -> bool:

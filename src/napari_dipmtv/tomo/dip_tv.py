@@ -23,6 +23,9 @@ from napari_dipmtv.tomo.problem import Problem, pose
 from napari_dipmtv.tomo.thinning import thin
 
 REHEARSALS = 30  # steps towards the CS-TV input
+# Variance of what a network cannot draw, of the mean variance of the maps. Without it the sum of strongly
+# anti-correlated channels, known fifty times better than their difference, pulls the weights until that is lost.
+MODEL_ERROR = 0.5
 LAST = 8  # the last eighth of the steps sees all data; as many steps without progress end the fit early
 WITH_NOISE = ("poisson", "covariance")  # data terms that know the noise
 
@@ -34,7 +37,7 @@ def dipm_tv(
 
     Minimises ``D(P x, y) + strength * TV(x) / mass`` over the weights of ``x = f(z + noise)``; what is returned is the
     running average of the output. Source: arXiv 2606.10893, with data term, total variation, network input and
-    stopping of our own (docs/method.md says why).
+    stopping of our own (docs/method.md says why); `settings.presets` holds the published choices.
 
     Parameters
     ----------
@@ -69,11 +72,11 @@ def _run(
 ) -> Iterator[State[Volume]]:
     """First volume, box, rehearsal, fit."""
     seen, held_out = _split(problem.series, settings)
+    problem = replace(problem, normalise=settings.normalise)
     if resume is not None:
         crop = Crop.from_array(problem, resume["box"])
         saved = [torch.from_numpy(resume[f"{i}/input"])[0] for i in range(problem.shape[0] if alone else 1)]
         networks = Networks(crop, settings, saved, alone=alone)
-        networks.restore(resume)
         yield from _fit(networks, seen, held_out, settings, stage, resume)
         return
     guide: Volume | None = None
@@ -106,11 +109,14 @@ def _fit(
     watch = None if held_out is None else Watch(networks, held_out, settings)
     if watch is not None and "watch/least" in saved:
         watch.restore(under(saved, "watch"))
-    if clock.in_last_steps:
+    if clock.in_last_steps and watch is not None:
         networks.show(networks.crop.whole.series)
+    if saved:
+        networks.restore(saved)
     while clock.iteration < clock.total:
         if clock.last_steps_begin:
-            networks.show(networks.crop.whole.series)
+            if watch is not None:
+                networks.show(networks.crop.whole.series)
             networks.open_cavities()
         clock.tick()
         losses = networks.step(clock.progress)
@@ -203,7 +209,10 @@ class Networks:
         self.parts = [whole]
         if alone:
             own = (one_channel(whole.series, c) for c in range(whole.shape[0]))
-            self.parts = [pose(series, whole.device, whole.projector) for series in own]
+            self.parts = [
+                replace(pose(series, whole.device, whole.projector), normalise=whole.normalise)
+                for series in own
+            ]
         self.fits = [
             DipFit(part, settings, None if inputs is None else inputs[i]) for i, part in enumerate(self.parts)
         ]
@@ -213,7 +222,7 @@ class Networks:
         cut = self.crop.cut(series)
         own = [cut] if len(self.parts) == 1 else [one_channel(cut, c) for c in range(len(self.parts))]
         for fit, part, data in zip(self.fits, self.parts, own, strict=True):
-            fit.misfit = data_misfit(part, self.settings.data_term, data)
+            fit.show(data_misfit(part, self.settings.data_term, data, slack=MODEL_ERROR))
 
     def rehearse(self, *, last: bool) -> None:
         """Take one step towards the volume that the networks look at."""
@@ -226,7 +235,7 @@ class Networks:
         return {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
 
     def output(self) -> torch.Tensor:
-        """The running average of all channels in units of the cropped problem; (c, z, y, x)."""
+        """What all networks would return, in units of the cropped problem; (c, z, y, x)."""
         return torch.cat([fit.output() for fit in self.fits])
 
     def open_cavities(self) -> None:

@@ -79,8 +79,9 @@ def estimate_states(
 ) -> Iterator[State[Estimate]]:
     """Count the memory, then take a few steps on a slab of the maps and scale their time to all rows.
 
-    Slices across the tilt axis cost the same each, so that a slab of 32 rows tells the time of 128. Steps that a
-    method takes before its first iteration (the CS-TV input of the deep image priors) are not part of it.
+    Slices across the tilt axis cost the same each, so that a slab of 32 rows tells the time of 128. The time is that
+    of all steps on the whole field: a deep image prior that crops to the object takes less, and its first CS-TV volume
+    is not part of it.
 
     Parameters
     ----------
@@ -108,7 +109,7 @@ def estimate_states(
     slab = _slab(series, settings)
     scale = series.data.shape[2] / slab.data.shape[2]
     begin, fastest = time.perf_counter(), float("inf")
-    for state in reconstruct_states(slab, method, _quick(settings), device):
+    for state in reconstruct_states(slab, method, _quick(settings, len(slab.channels)), device):
         if where.type == "cuda":
             torch.cuda.synchronize(where)  # kernels are only queued
         now = time.perf_counter()
@@ -145,11 +146,14 @@ def _slab(series: TiltSeries, settings: MethodSettings) -> TiltSeries:
     return slab if seen and views >= 3 else series
 
 
-def _quick(settings: MethodSettings) -> MethodSettings:
-    """The same steps, but only a few of them and no preparation."""
+def _quick(settings: MethodSettings, channels: int) -> MethodSettings:
+    """The same steps, but only a few of them and nothing before or between them."""
     if isinstance(settings, WbpSettings):
         return settings
     few = min(1 + TIMED_STEPS, settings.iterations)
-    if isinstance(settings, DipSettings):
-        return settings.replace(iterations=few, network_input="random")
-    return settings.replace(iterations=few)
+    if not isinstance(settings, DipSettings):
+        return settings.replace(iterations=few)
+    seen = channels if settings.network_input == "cs-tv" else settings.input_channels
+    return settings.replace(
+        iterations=few, network_input="random", input_channels=seen, crop=False, cavities=False
+    )

@@ -38,6 +38,8 @@ class Smaller:
 def memory_bytes(series: TiltSeries, method: Method, settings: MethodSettings, device: torch.device) -> int:
     """Peak memory of a reconstruction on top of what the process and its input take already.
 
+    A deep image prior that crops to the object takes less, by the share of the box in the field.
+
     Nothing is allocated: the network runs once on torch's meta device, which knows shapes only, and what autograd
     would keep is counted.
 
@@ -61,7 +63,7 @@ def memory_bytes(series: TiltSeries, method: Method, settings: MethodSettings, d
     share = _BFLOAT16 if use_bfloat16(settings.precision, device) else 1.0
     alone = (channels // networks, *shape[1:])
     kept, weights = _kept_by_autograd(alone, settings)
-    inputs = 4 * settings.input_channels * nx * ny * nx
+    inputs = 4 * _inputs(alone[0], settings) * nx * ny * nx
     # weights, gradient and two moments of AdamW; the input once for each network; its noisy copy is among the kept
     network = networks * (4 * weights + inputs) + int(_PEAK * share * kept)
     return _TORCH + matrix + maps + 2 * volume + network
@@ -131,12 +133,16 @@ def _kept_by_autograd(shape: tuple[int, ...], settings: DipSettings) -> tuple[in
         kept[storage._cdata] = storage.nbytes()
         return tensor
 
+    inputs = _inputs(shape[0], settings)
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        network = DipNetwork(
-            settings.input_channels, shape[0], settings.filters, settings.skips, output=settings.output
-        )
-        z = torch.zeros((1, settings.input_channels, *shape[1:]))
+        network = DipNetwork(inputs, shape[0], settings.filters, settings.skips, output=settings.output)
+        z = torch.zeros((1, inputs, *shape[1:]))
         with saved_tensors_hooks(keep, lambda tensor: tensor):
             total_variation(network(z)[0].float(), settings.tv)
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
     return sum(kept.values()), weights
+
+
+def _inputs(channels: int, settings: DipSettings) -> int:
+    """Channels that the network looks at: those of a CS-TV volume, or random ones."""
+    return channels if settings.network_input == "cs-tv" else settings.input_channels

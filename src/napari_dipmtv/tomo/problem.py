@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from typing import Literal
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ class Problem:
     series: TiltSeries
     projector: Projector
     device: torch.device
+    normalise: Literal["density", "maximum"] = "density"
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -61,8 +63,12 @@ class Problem:
         """Typical density of each channel (c,) in data units: in these units the volume is about 1.
 
         It is the mean of a rough SIRT volume weighted by itself, ``sum x^2 / sum x``: the density inside the object,
-        stable under noise and under the share of vacuum.
+        stable under noise and under the share of vacuum. For "maximum" it is the density that would give the largest
+        value of the maps if it filled the width of the field, so that the object is a little denser than 1.
         """
+        if self.normalise == "maximum":
+            largest = np.where(self.valid.cpu().numpy() > 0, self.series.data, 0).max(axis=(1, 2, 3))
+            return torch.from_numpy(largest / self.projector.series_shape[2]).to(self.device).clamp(min=1e-30)
         rough, _ = next(islice(sirt_steps(self), 11, None))
         unit = rough.square().sum(dim=(1, 2, 3)) / rough.sum(dim=(1, 2, 3)).clamp(min=1e-30)
         return unit.clamp(min=1e-30)

@@ -14,6 +14,7 @@ from napari_dipmtv.settings.inspect import SegmentSettings
 from napari_dipmtv.settings.tomo import METHODS, Method
 from napari_dipmtv.settings.trust import TrustSettings
 from napari_dipmtv.states import State
+from napari_dipmtv.trust.cavity_test import cavity_test
 from napari_dipmtv.trust.compare import Comparison, compare
 from napari_dipmtv.trust.coverage import coverage
 from napari_dipmtv.trust.ensemble import Ensemble, ensemble
@@ -81,6 +82,7 @@ class Work:
         return (
             1
             + 2
+            + s.refits * (s.feature == "void")
             + views
             + s.repeats
             + s.planted_sizes * s.planted_repeats
@@ -165,6 +167,26 @@ class Work:
             resume=self.saved.get("resolution"),
         )
         yield from self.part("resolution", states, lambda found: self._with(resolution=found), 2)
+
+    def cavity(self) -> Iterator[State[Study]]:
+        """The evidence for a void, by likelihood; the volume under test may be a better one than the repeats make."""
+        s, study = self.settings, self.study
+        given = study.volume is not study.observed
+        maker = self.maker
+        if given:
+            maker = Maker(*s.of_refits(self.whole.method, self.whole.settings), self.whole.device)
+        states = cavity_test(
+            self.series,
+            study.volume,
+            maker,
+            repeats=s.likelihood_repeats,
+            planted=s.likelihood_planted,
+            refits=s.refits,
+            segmentation=self.segmentation,
+            seed=s.seed,
+            resume=self.saved.get("cavity"),
+        )
+        yield from self.part("cavity", states, lambda found: self._with(cavity=found), s.refits)
 
     def held_out(self) -> Iterator[State[Study]]:
         """Each view from the others."""

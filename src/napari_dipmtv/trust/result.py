@@ -85,6 +85,62 @@ class Resolution:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class CavityTest:
+    """How much the likelihood of the data gains when an enclosed ball is emptied, and what chance makes of that.
+
+    Attributes
+    ----------
+    evidence : float
+        Natural logarithm of the likelihood ratio, empty over filled, of the best ball anywhere (nats).
+    size_nm : float
+        Its diameter.
+    apart_nm : float
+        From the middle of the segmented void to that of the ball; NaN where no void is segmented.
+    null : float64 array (repeats,)
+        The best evidence of each new measurement of the filled volume, tested against that same volume.
+    refitted : float64 array (refits,)
+        The best evidence of new measurements that were reconstructed and filled like the data.
+    method : str
+        What made the volume and the refits.
+    level : float
+        A planted ball counts as found above this: 95 % of ``null``, and all of ``refitted``, lie below.
+    sizes_nm, tried, found : float64 arrays (s,)
+        Planted balls: diameters, how many, and how many were found.
+    smallest_nm, low_nm, high_nm : float
+        Diameter found in 90 % of the cases, with its 95 % interval; as in `Detection`.
+    """
+
+    evidence: float
+    size_nm: float
+    apart_nm: float
+    null: F64
+    refitted: F64
+    method: str
+    level: float
+    sizes_nm: F64
+    tried: F64
+    found: F64
+    smallest_nm: float
+    low_nm: float
+    high_nm: float
+
+    @property
+    def p_plug_in(self) -> float:
+        """p-value against the filled volume, taken as if it were known exactly."""
+        return p_value(self.evidence, self.null)
+
+    @property
+    def p_refitted(self) -> float:
+        """p-value against measurements that went the whole way; 1 without any."""
+        return p_value(self.evidence, self.refitted)
+
+    @property
+    def exceeds(self) -> bool:
+        """True when the evidence lies above 95 % of the repeats and above every refit."""
+        return self.p_plug_in <= SEEN and bool((self.evidence > self.refitted).all())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class NullTest:
     """How strong the feature looks in repeats from which it was taken out.
 
@@ -265,6 +321,7 @@ class TrustReport:
     method: str
     repeat_method: str
     noise: Noise
+    cavity: CavityTest | None = None
     resolution: Resolution | None = None
     null: NullTest | None = None
     detection: Detection | None = None
@@ -278,6 +335,8 @@ class TrustReport:
     def facts(self) -> dict[str, Any]:
         """Everything as nested mappings with the p-values, for `napari_dipmtv.io.reports.save_report`."""
         found = asdict(self)
+        if self.cavity is not None:
+            found["cavity"] |= {"p_plug_in": self.cavity.p_plug_in, "p_refitted": self.cavity.p_refitted}
         if self.null is not None:
             found["null"] |= {"p_there": self.null.p_there, "p_anywhere": self.null.p_anywhere}
             found["null"]["repeats"] = self.null.repeats

@@ -72,6 +72,8 @@ def study(
     saved = _opened(resume, mark)
     work = Work(series, settings, segmentation, maker, Maker(method, own, device), saved, mark)
     yield from work.reconstruct(volume)
+    if settings.feature == "void" and noise_kind(series) != "residual":
+        yield from work.cavity()
     if given_halves is not None or noise_kind(series) != "residual":
         yield from work.resolution(given_halves)
     if settings.held_out and len(series.tilts_deg) >= FEWEST_VIEWS:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import math
 
-from napari_dipmtv.trust.result import SEEN, Detection, HeldOut, Interval, NullTest, Resolution, TrustReport
+import numpy as np
+
+from napari_dipmtv.trust.result import (
+    SEEN,
+    CavityTest,
+    Detection,
+    HeldOut,
+    Interval,
+    NullTest,
+    Resolution,
+    TrustReport,
+)
 
 INTERVALS = (
     "These intervals carry the noise, and the bias that measuring the volume again shows. What method and segmentation "
@@ -38,6 +49,8 @@ def report_text(report: TrustReport) -> str:
         f"{max(report.tilts_deg):g} deg; voxels of {report.voxel_nm:g} nm; noise: {report.noise}.\n"
         f"Volume under test: {report.method}. Repeats: {report.repeat_method}; every number below holds for these."
     ]
+    if report.cavity is not None:
+        blocks.append("Likelihood of a void\n" + cavity_text(report.cavity))
     if report.null is not None:
         blocks.append("Null test\n" + null_text(report.null))
     if report.detection is not None:
@@ -65,6 +78,51 @@ def report_text(report: TrustReport) -> str:
     if report.notes:
         blocks.append("Notes\n" + "\n".join(report.notes))
     return "\n\n".join(blocks) + "\n"
+
+
+def cavity_text(found: CavityTest) -> str:
+    """Evidence, what chance gives, and the smallest void that these data could show."""
+    if len(found.null) == 0:
+        return "The likelihood test has not begun."
+    said = "The data demand a void" if found.exceeds else "The data do not demand a void"
+    nats = f"{found.evidence:.1f} nats for emptying a ball of {found.size_nm:.2g} nm"
+    where = "" if math.isnan(found.apart_nm) else f", {found.apart_nm:.2g} nm from the middle of the segmented void"
+    level = float(np.quantile(found.null, 1 - SEEN))
+    lines = [
+        f"{said}: {nats}{where}.",
+        f"Chance: {len(found.null)} measurements of the filled volume give at most {float(found.null.max()):.1f}, 95 % "
+        f"of them less than {level:.1f} nats: p = {found.p_plug_in:.2g}, taking the filled volume as known.",
+    ]
+    if len(found.refitted):
+        lines.append(
+            f"{len(found.refitted)} that were reconstructed and filled like the data ({found.method}) give at most "
+            f"{float(found.refitted.max()):.1f} nats: p = {found.p_refitted:.2g}, which so few can show at best "
+            f"as {1 / (len(found.refitted) + 1):.2g}."
+        )
+    else:
+        lines.append("None were reconstructed: what the fit itself adds to the evidence is not known.")
+    if math.isnan(found.apart_nm):
+        lines.append("No void is segmented; one that the volume shows half empty would have more evidence than this.")
+    return "\n".join([*lines, _smallest_cavity(found)])
+
+
+def _smallest_cavity(found: CavityTest) -> str:
+    if not found.tried.sum():
+        return "The smallest void has not been looked for."
+    shares = ", ".join(
+        f"{size:.2g} nm {100 * f / max(n, 1):.0f} %"
+        for size, n, f in zip(found.sizes_nm, found.tried, found.found, strict=True)
+    )
+    if math.isnan(found.smallest_nm):
+        end = "No void of the sizes that were tried is found in 90 % of the cases"
+    else:
+        high = "more than was tried" if math.isinf(found.high_nm) else f"{found.high_nm:.2g} nm"
+        low = "less than was tried" if found.low_nm == 0 else f"{found.low_nm:.2g} nm"
+        end = (
+            f"Found with 90 % power anywhere inside, if the volume were known but for the void: {found.smallest_nm:.2g} "
+            f"nm (95 % interval: {low} to {high})"
+        )
+    return f"{end}. By diameter: {shares}."
 
 
 def null_text(null: NullTest) -> str:

@@ -1,0 +1,32 @@
+"""Data that napari has opened by itself to the session of its viewer, so that the docks go on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_dipmtv._napari.bench import Bench
+
+TAKEN = "Shown, but the docks keep the data they have. To work with this instead, open it in step 1."
+
+
+def hand_over(adopt: Callable[[Bench], None], *, replace: bool) -> None:
+    """Call ``adopt`` with the bench of the current viewer once napari has added the layers, which are then adopted.
+
+    Unless ``replace``, data that the session has already stay, and the person is told so.
+    """
+    from napari import current_viewer
+    from napari.utils.notifications import show_info
+    from qtpy.QtCore import QTimer
+
+    from napari_dipmtv._napari.bench import bench_of
+
+    viewer = current_viewer()
+    if viewer is None:  # a reader may be called without a window
+        return
+    bench = bench_of(viewer)
+    if replace or (bench.empty and not bench.job.running):
+        QTimer.singleShot(0, lambda: adopt(bench))
+    else:
+        show_info(TAKEN)

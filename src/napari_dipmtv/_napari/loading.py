@@ -1,0 +1,109 @@
+"""Files, folders, a simulation or what napari has opened to new data of the session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_info
+
+from napari_dipmtv._napari.iterators import once
+from napari_dipmtv._napari.runs import Runs, telling
+from napari_dipmtv._napari.session import STAGES, Stage
+from napari_dipmtv._napari.sources import MapSource, read_maps
+from napari_dipmtv._napari.tilt_edits import look_and_read
+from napari_dipmtv.data import Region
+from napari_dipmtv.io.tilt_table import TiltTable, save_table
+from napari_dipmtv.states import Result
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_dipmtv.settings.simulation import SimulationSettings
+
+
+class Loading(Runs):
+    """The verbs of step 1 that bring new data."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__(viewer)
+        self._saved_tilts: tuple[TiltTable, Path] | None = None  # the last table that was written, and where
+
+    def load_spectra(self, source: Path | Sequence[Path] | TiltTable) -> None:
+        """Look at a folder or files of spectrum images, or take a table of them, and read them as new data."""
+        looked: list[TiltTable] = []
+
+        def keep(result: Result[Any]) -> None:
+            self.session.load("series", result.value, inputs=self._inputs(source), tilts=looked[0])
+
+        def tell() -> None:
+            if looked:
+                self.refused.emit(looked[0])
+
+        self._run("load", "series", lambda: look_and_read(source, looked), keep, on_failed=tell)
+
+    def save_tilts(self, table: TiltTable, path: Path) -> None:
+        """Write a table of tilts; a project of spectra that were read by it goes on from the file."""
+        with telling():
+            self._saved_tilts = (table, save_table(table, path))
+            if self.session.tilts == table:
+                self.session.inputs = (path,)
+            show_info(f"Saved {path}")
+
+    def _inputs(self, source: Path | Sequence[Path] | TiltTable) -> tuple[Path, ...]:
+        if not isinstance(source, TiltTable):
+            return _paths(source)
+        if self._saved_tilts is not None and self._saved_tilts[0] == source:
+            return (self._saved_tilts[1],)
+        return tuple(dict.fromkeys(row.path for row in source.rows if row.use))
+
+    def load_maps(self, paths: Sequence[Path], source: MapSource) -> None:
+        """Read maps as new data, to go on with at the alignment."""
+
+        def keep(result: Result[Any]) -> None:
+            self.session.load("maps", result.value, inputs=_paths(paths))
+
+        self._run("load", "maps", lambda: once("Reading", lambda: read_maps(paths, source)), keep, source)
+
+    def load_demo(self, settings: SimulationSettings) -> None:
+        """Simulate a dual EELS tilt series as new data, with the regions that a person would draw."""
+        from napari_dipmtv.phantom import simulate
+
+        def keep(result: Result[Any]) -> None:
+            self.session.load("series", result.value.series, demo_regions=result.value.regions)
+
+        self._run("load", "series", lambda: once("Simulating", lambda: simulate(settings)), keep, settings)
+
+    def show_spectra(self, wanted: bool) -> None:
+        """Add or remove the spectrum images with their energy slider."""
+        if not wanted:
+            self.layers.clear("spectra")
+            if self.session.has("series"):
+                self.layers.look_at("sums")
+            return
+        self.layers.show_spectra(self.session.value("prepared" if self.session.has("prepared") else "series"))
+
+    def adopt(
+        self,
+        stage: Stage,
+        value: Any,
+        *,
+        inputs: tuple[Path, ...] = (),
+        tilts: TiltTable | None = None,
+        source: MapSource | None = None,
+        demo_regions: Mapping[str, Region] | None = None,
+    ) -> None:
+        """Begin with data that napari has opened by itself: a sample, or what was dropped on the window."""
+        self._settings = {} if source is None else {"load": source}
+        self.project_path = None  # that file is of other data
+        self.session.load(stage, value, inputs=inputs, tilts=tilts, demo_regions=demo_regions)
+
+    @property
+    def empty(self) -> bool:
+        """True while the session has no data at all."""
+        return not any(self.session.has(stage) for stage in STAGES)
+
+
+def _paths(source: Path | Sequence[Path]) -> tuple[Path, ...]:
+    return (source,) if isinstance(source, Path) else tuple(source)

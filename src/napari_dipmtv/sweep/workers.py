@@ -1,0 +1,119 @@
+"""Jobs to results, one after the other here or many at once on a Dask cluster, each with the same number of threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from napari_dipmtv.errors import InputError, expected
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+_TRIES = 5  # of a job whose worker is lost, before the job itself is blamed
+_THREAD_NAMES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@contextmanager
+def threads_limited(threads: int) -> Iterator[None]:
+    """Let torch compute with so many threads inside; the number before comes back."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def serial(work: Callable[..., R], jobs: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, R]]:
+    """Call ``work`` with the arguments of each job, in their order; gives key and result of each as it ends."""
+    for key, arguments in jobs.items():
+        yield key, work(*arguments)
+
+
+def distributed(
+    work: Callable[..., R], jobs: Mapping[str, tuple[Any, ...]], client: Any
+) -> Iterator[tuple[str, R]]:
+    """Do the jobs on the workers of a `dask.distributed.Client`; gives key and result in the order in which they end.
+
+    A job whose worker is lost is done again by another one. An error inside a job ends the whole with that error; jobs
+    that are not begun are called off, also when the caller stops. Arguments may be futures, see `held`.
+    """
+    from distributed import as_completed
+
+    futures = {client.submit(work, *arguments, pure=False): key for key, arguments in jobs.items()}
+    try:
+        for future in as_completed(list(futures)):
+            yield futures[future], future.result()
+            future.release()  # the scheduler need not keep what is stored
+    finally:
+        client.cancel(list(futures))
+
+
+def held(client: Any, value: T) -> Any:
+    """A future of a value that many jobs share. The value travels once to each worker.
+
+    It is the result of a job, not scattered data: those are gone with the worker that holds them.
+    """
+    return client.submit(_same, value, pure=False)
+
+
+def _same(value: T) -> T:
+    return value
+
+
+@contextmanager
+def cluster(scheduler: str | None, workers: int, threads: int) -> Iterator[Any]:
+    """A client of the scheduler at an address, or of a cluster of local processes that ends with the block.
+
+    Parameters
+    ----------
+    scheduler : str, optional
+        Such as "tcp://10.0.0.5:8786".
+    workers : int
+        Local processes, where there is no address.
+    threads : int
+        Of each job; BLAS and OpenMP of local workers get as many.
+
+    Raises
+    ------
+    InputError
+        When the package distributed is not installed, or nothing answers at the address.
+    """
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        advice = "Run: pip install 'napari-dipmtv[dask]'"
+        raise InputError(expected("jobs on workers", "the package distributed", "none", advice)) from error
+    environment = dict.fromkeys(_THREAD_NAMES, str(threads))
+    with dask.config.set({"distributed.scheduler.allowed-failures": _TRIES}):
+        if scheduler is not None:
+            try:
+                client = Client(scheduler, timeout="15s")
+            except (OSError, ValueError) as error:
+                advice = "Start `dask scheduler` there, or leave --scheduler out for local workers"
+                raise InputError(expected(f"scheduler {scheduler}", "an answer", error, advice)) from error
+            with client:
+                yield client
+            return
+        before = {name: os.environ.get(name) for name in environment}
+        os.environ.update(environment)  # what the worker processes inherit
+        try:
+            with (
+                LocalCluster(
+                    n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
+                ) as local,
+                Client(local) as client,
+            ):
+                yield client
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value

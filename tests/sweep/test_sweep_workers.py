@@ -1,0 +1,67 @@
+"""Jobs on Dask workers: the same bits as here, lost workers replaced, errors told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from napari_dipmtv.data import TiltSeries
+from napari_dipmtv.errors import InputError
+from napari_dipmtv.settings.tomo import CsTvSettings
+from napari_dipmtv.states import run
+from napari_dipmtv.sweep.search import sweep
+from napari_dipmtv.sweep.space import parse_axis
+from napari_dipmtv.sweep.workers import cluster, distributed, held, serial
+
+pytest.importorskip("distributed")
+AXES = [parse_axis("tv_strength=0.05,0.1,0.3", CsTvSettings)]
+
+
+def dies_once(mark: str, number: int) -> int:
+    """Kill the own process the first time, so that only a second worker can answer."""
+    flag = Path(mark)
+    if number == 1 and not flag.exists():
+        flag.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number * number
+
+
+def refuses(number: int) -> int:
+    if number == 1:
+        raise InputError("no ones")
+    time.sleep(0.01)
+    return number
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL there")
+def test_a_cluster_gives_the_bits_of_one_process_and_survives_a_lost_worker(
+    counted_ball: TiltSeries, tmp_path: Path
+) -> None:
+    base = CsTvSettings(iterations=20)
+    here = run(sweep(counted_ball, AXES, None, "cs-tv", base)).value
+    before = os.environ.get("OMP_NUM_THREADS")
+    with cluster(None, 1, 1) as client:
+        there = run(
+            sweep(counted_ball, AXES, None, "cs-tv", base, client=client, ledger=tmp_path / "s.jsonl")
+        ).value
+        mark = held(client, str(tmp_path / "died"))
+        squares = dict(distributed(dies_once, {str(n): (mark, n) for n in range(4)}, client))
+        with pytest.raises(InputError, match="no ones"):
+            dict(distributed(refuses, {str(n): (n,) for n in range(3)}, client))
+    assert [t.score for t in there.trials] == [t.score for t in here.trials]
+    assert squares == {"0": 0, "1": 1, "2": 4, "3": 9}
+    assert (tmp_path / "died").exists()
+    assert os.environ.get("OMP_NUM_THREADS") == before
+
+
+def test_serial_jobs_keep_their_order() -> None:
+    assert list(serial(pow, {"b": (2, 3), "a": (3, 2)})) == [("b", 8), ("a", 9)]
+
+
+def test_an_address_where_nobody_answers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="scheduler"), cluster("nonsense-address", 0, 1):
+        pass
