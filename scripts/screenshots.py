@@ -27,7 +27,7 @@ from napari_dipmtv.settings.tomo import DipSettings
 
 FOLDER = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "docs" / "images").resolve()
 SIZE = (1500, 960)
-DIP = DipSettings(iterations=150)
+DIP = DipSettings(iterations=120)
 LEVEL = 0.6  # of the density inside: half-way would also show the blurred rim between core and void
 
 

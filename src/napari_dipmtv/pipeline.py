@@ -95,7 +95,11 @@ def prepare_states(
 
 
 def references(
-    series: SpectrumSeries, source: ReferenceSource = "auto", settings: ReferenceSettings | None = None
+    series: SpectrumSeries,
+    source: ReferenceSource = "auto",
+    settings: ReferenceSettings | None = None,
+    *,
+    names: tuple[str, ...] = ("FeO", "Fe3O4"),
 ) -> ReferencePair:
     """Learn the L references and let them teach the M references.
 
@@ -106,13 +110,15 @@ def references(
     source : "auto", mapping of name to Region, or mapping of name to ReferenceSpectrum
         Where the pure phases are; the reduced phase first.
     settings : ReferenceSettings, optional
+    names : tuple of str
+        What "auto" calls the phases it finds, the reduced one first.
     """
     if isinstance(source, str):
         blind = settings is not None and settings.automatic == "blind"
         l_references = (
-            spectra.blind_l_references(series, settings)[0]
+            spectra.blind_l_references(series, settings, names)[0]
             if blind
-            else spectra.auto_l_references(series, settings)
+            else spectra.auto_l_references(series, settings, names)
         )
     elif all(isinstance(value, Region) for value in source.values()):
         l_references = spectra.l_references(series, source, settings)  # type: ignore[arg-type]

@@ -56,12 +56,13 @@ def test_the_table_says_what_the_files_say(dock: LoadWidget, qtbot: Any, folder:
     assert [table.item(row, c).text() for c in range(len(HEADS))] == [
         "-60",
         "coreloss_-060.0.hspy",
+        "",
         "core-loss",
         "metadata",
         "0.5",
         "700 – 702",
-        "",
     ]
+    assert table.isColumnHidden(PROBLEMS)
     assert dock.tilts.told.text() == "All files fit together."
     assert not dock.tilts.read.isEnabled()
     assert dock.tilts.read.toolTip() == "The spectra were read like this."
@@ -77,7 +78,7 @@ def test_a_corrected_angle_and_a_view_left_out_are_read_back(
     table.item(row_of(dock, "coreloss_-060.0"), 0).setText("-55,5")
     table.item(row_of(dock, "lowloss_+060.0"), 0).setCheckState(Qt.CheckState.Unchecked)
     assert table.item(row_of(dock, "lowloss_-060.0"), 0).text() == "-55.5"  # its low loss follows
-    assert table.item(row_of(dock, "lowloss_-060.0"), 3).text() == BY_HAND
+    assert table.item(row_of(dock, "lowloss_-060.0"), HEADS.index("Angle from")).text() == BY_HAND
     assert table.item(row_of(dock, "coreloss_+060.0"), 0).checkState() == Qt.CheckState.Unchecked
     assert dock.tilts.told.text() == "Changed, but not read yet."
     assert dock.session.value("series").tilts_deg == TILTS
@@ -111,6 +112,7 @@ def test_a_bad_file_is_left_out_and_the_rest_is_read(
     assert not dock.session.has("series")
     row = row_of(dock, bad.name)
     assert "cut short" in dock.tilts.table.item(row, PROBLEMS).text()
+    assert not dock.tilts.table.isColumnHidden(PROBLEMS)
     assert dock.tilts.told.text().startswith("1 problem, ")
 
     dock.tilts.table.item(row, 0).setCheckState(Qt.CheckState.Unchecked)

@@ -11,7 +11,7 @@ import tifffile
 from typer.testing import CliRunner
 
 from napari_dipmtv.cli.app import app
-from napari_dipmtv.phantom import simulate
+from napari_dipmtv.phantom import eels, simulate
 from napari_dipmtv.settings.simulation import SimulationSettings
 
 SETTINGS = SimulationSettings.from_mapping(
@@ -74,6 +74,25 @@ def test_spectrum_files_of_hyperspy_and_msa(measured, tmp_path):
     done = unmix(folder, tmp_path / "maps", *words)
     assert done.exit_code == 0, done.output
     check_maps(tmp_path / "maps", simulation, 0.9)
+
+
+def test_manganese_by_its_own_windows(tmp_path, monkeypatch):
+    """The edges of the simulator moved to Mn: L3 from 708 to 640 eV, M2,3 from 57 to 51 eV; plasmon and O-K stay."""
+    m_edge, l_edge = eels.m_edge, eels.l_edge
+    monkeypatch.setattr(eels, "m_edge", lambda oxide, e: m_edge(oxide, e + 6.0))
+    monkeypatch.setattr(eels, "l_edge", lambda oxide, e: l_edge(oxide, e + 68.0))
+    simulation = simulate(SETTINGS.replace(dose_e_per_a2=3e6))
+    simulation.write(tmp_path / "spectra")
+    done = unmix(tmp_path / "spectra", tmp_path / "maps", "--reference", "auto", "--metal", "Mn")
+    assert done.exit_code == 0, done.output
+    names = ("Mn_reduced", "Mn_oxidised")
+    for i, name in enumerate(names):
+        maps = tifffile.imread(tmp_path / f"maps/maps_{name}.tif")
+        assert np.corrcoef(maps.ravel(), simulation.fe_maps.data[i].ravel())[0, 1] > 0.85
+    table = np.genfromtxt(tmp_path / "maps/m_references.csv", delimiter=",", names=True)
+    assert table.dtype.names == ("energy_ev", *names)
+    strongest = table["energy_ev"][np.argmax(table["Mn_reduced"])]
+    assert strongest == pytest.approx(51.0, abs=1.0)
 
 
 def test_windows_of_another_metal(measured, tmp_path):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from particles import TILTS, counted, error, particle
+from particles import counted, error, particle
 
 from napari_dipmtv.data import Volume
-from napari_dipmtv.settings.tomo import CsTvSettings, DipSettings
+from napari_dipmtv.settings.tomo import DipSettings
 from napari_dipmtv.tomo.crop import Crop, crop_to_object
 from napari_dipmtv.tomo.problem import pose
 from napari_dipmtv.tomo.reconstruct import reconstruct
@@ -34,7 +34,7 @@ def box_of(volume: Volume) -> Crop:
 def test_the_box_holds_the_object_and_little_else(by: tuple[int, int, int]) -> None:
     volume = moved(particle(24), by, 40)
     crop = box_of(volume)
-    assert volume.data[(slice(None), *crop.slices)].sum() == volume.data.sum()
+    assert np.count_nonzero(volume.data[(slice(None), *crop.slices)]) == np.count_nonzero(volume.data)
     occupied = np.argwhere(volume.data.sum(axis=0) > 0.5)
     for (first, stop), low, high in zip(crop.box, occupied.min(axis=0), occupied.max(axis=0), strict=True):
         assert low - 7 < first < low
@@ -89,11 +89,9 @@ def test_specks_of_noise_do_not_widen_the_box() -> None:
 def test_a_cropped_fit_is_as_good_as_a_whole_one() -> None:
     truth = moved(particle(20), (2, 0, -2), 32)
     series = counted(truth, 4.0)
-    settings = DipSettings(iterations=60, filters=(8, 16, 16))
+    settings = DipSettings(iterations=40, filters=(8, 16, 16))
     cropped, whole = (
         reconstruct(series, "dipm-tv", settings.replace(crop=crop)).volume for crop in (True, False)
     )
     assert (cropped.data[:, 0] == 0).all()
     assert error(cropped, truth) < 1.1 * error(whole, truth)
-    assert error(cropped, truth) < error(reconstruct(series, "cs-tv", CsTvSettings()).volume, truth)
-    assert len(TILTS) == series.data.shape[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ import pytest
 from typer.testing import CliRunner
 
 from napari_dipmtv.cli.app import app
+from napari_dipmtv.cli.conversation import Recorder
 from napari_dipmtv.errors import InputError, ReadError
 from napari_dipmtv.io.guard import plain
 from napari_dipmtv.io.map_folder import save_maps
 from napari_dipmtv.settings.tomo import CsTvSettings, SirtSettings
 from napari_dipmtv.settings.trust import TrustSettings
-from napari_dipmtv.states import run
+from napari_dipmtv.states import State, run
 from napari_dipmtv.trust.compare import compare
 from napari_dipmtv.trust.figures import save_figures
 from napari_dipmtv.trust.progress import PROGRESS, load_progress, save_progress
@@ -25,7 +27,16 @@ from napari_dipmtv.trust.result import NullTest
 from napari_dipmtv.trust.study import study
 from napari_dipmtv.trust.words import CAVEAT, report_text, verdict
 
-QUICK = TrustSettings(repeats=19, planted_repeats=2, planted_sizes=2, members=2, repeat_method="same")
+QUICK = TrustSettings(
+    repeats=19,
+    likelihood_repeats=50,
+    likelihood_planted=10,
+    refits=1,
+    planted_repeats=2,
+    planted_sizes=2,
+    members=2,
+    repeat_method="same",
+)
 SIRT = SirtSettings(iterations=15)
 
 
@@ -173,3 +184,87 @@ def test_command_says_what_is_wrong(series, tmp_path: Path, words: list[str], sa
     assert done.exit_code == 2
     assert said in done.output
     assert not (tmp_path / "out").exists()
+
+
+SHORT = [
+    f"--set={name}"
+    for name in (
+        "repeat_method=same",
+        "members=0",
+        "planted_repeats=2",
+        "planted_sizes=2",
+        "refits=1",
+        "held_out=false",
+        "likelihood_repeats=50",
+        "likelihood_planted=10",
+    )
+]
+
+
+def test_the_likelihood_of_a_void_comes_first_and_goes_into_the_html_report(series, tmp_path: Path) -> None:
+    save_maps(series, tmp_path / "maps")
+    out = tmp_path / "out"
+    words = [str(tmp_path / "maps"), "--method", "sirt", "--device", "cpu"]
+    reconstructed = CliRunner().invoke(app, ["reconstruct", *words, "--out", str(out)])
+    assert reconstructed.exit_code == 0, reconstructed.output
+    done = invoke(*words, "--out", str(out), "--volume", str(out), "--repeats", "19", *SHORT)
+    assert done.exit_code == 0, done.output
+    text = (out / "trust.txt").read_text(encoding="utf-8")
+    assert text.index("Likelihood of a void") < text.index("Null test")
+    facts = json.loads((out / "trust.json").read_text(encoding="utf-8"))
+    assert facts["cavity"]["evidence"] > 12
+    assert facts["cavity"]["p_plug_in"] == pytest.approx(1 / 51)
+    told = CliRunner().invoke(app, ["report", str(out)])
+    assert told.exit_code == 0, told.output
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "<h2>Trust</h2>" in page
+    assert "The data demand a void" in page
+    assert "trust null" in page  # the picture, with its name
+
+
+def test_ctrl_c_keeps_the_study_and_the_same_command_goes_on(
+    series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_maps(series, tmp_path / "maps")
+    record = Recorder.__call__
+
+    def interrupted(recorder: Recorder, state: State[object]) -> None:
+        record(recorder, state)
+        if state.stage == "null test, repeat 7 of 19":
+            signal.raise_signal(signal.SIGINT)
+
+    words = [str(tmp_path / "maps"), "--method", "sirt", "--device", "cpu", "--repeats", "19", *SHORT]
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "__call__", interrupted)
+        stopped = invoke(*words, "--out", str(tmp_path / "a"))
+    assert stopped.exit_code == 0, stopped.output
+    assert "the same command goes on from here" in stopped.output
+    assert json.loads((tmp_path / "a/trust.json").read_text(encoding="utf-8"))["stopped"] is True
+    assert (tmp_path / "a" / PROGRESS).is_file()
+    assert invoke(*words, "--out", str(tmp_path / "a")).exit_code == 0
+    assert invoke(*words, "--out", str(tmp_path / "b")).exit_code == 0
+    assert not (tmp_path / "a" / PROGRESS).exists()
+    ours, whole = (json.loads((tmp_path / f / "trust.json").read_text(encoding="utf-8")) for f in "ab")
+    assert ours["stopped"] is False
+    for part in ("cavity", "null", "detection", "resolution"):
+        assert ours[part] == whole[part]
+
+
+def test_a_project_is_studied(series, tmp_path: Path) -> None:
+    save_maps(series, tmp_path / "maps")
+    project = {
+        "format": "napari-dipmtv project",
+        "version": 1,
+        "inputs": {"map_folder": "maps"},
+        "output": "out",
+        "aligned": True,
+        "reconstruct": {"method": "sirt", "sirt": {"iterations": 12}, "device": "cpu"},
+    }
+    (tmp_path / "cube.dipmtv.json").write_text(json.dumps(project), encoding="utf-8")
+    words = [str(tmp_path / "cube.dipmtv.json"), "--out", str(tmp_path / "trust"), "--device", "cpu"]
+    done = invoke(*words, "--repeats", "19", *SHORT)
+    assert done.exit_code == 0, done.output
+    facts = json.loads((tmp_path / "trust/trust.json").read_text(encoding="utf-8"))
+    assert facts["null"]["repeats"] == 19
+    assert facts["repeat_method"] == "sirt, 12 iterations"
+    assert invoke(*words, "--method", "sirt").exit_code == 2

@@ -77,7 +77,8 @@ class SpectrumPlot(Plot):
                 self._lines[kind, curve.label] = line
             if log and kind == "low":  # the zero-loss peak is thousands of times as high as the edges
                 axes.set_yscale("log", nonpositive="mask")
-            axes.legend(fontsize=7, frameon=False, labelcolor=self._text)
+                _raise_floor(axes)
+            axes.legend(fontsize=7, frameon=False, labelcolor=self._text, loc="upper right")
         self._add_spans()
 
     def _add_spans(self) -> None:
@@ -112,6 +113,14 @@ class SpectrumPlot(Plot):
                 self._lines[kind, curve.label].set_data(curve.energy_ev, curve.counts)
             self._panels[kind].relim()
             self._panels[kind].autoscale_view()
+            if self._panels[kind].get_yscale() == "log":
+                _raise_floor(self._panels[kind])
+
+
+def _raise_floor(axes: Any) -> None:
+    """Show five decades at most: below are rounding errors beside the zero-loss peak."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(bottom=max(low, 1e-5 * high), auto=True)
 
 
 def table(curves: dict[Range, Sequence[Curve]]) -> str:

@@ -12,8 +12,9 @@ from napari_dipmtv._napari.stage_widget import button, enable, note
 from napari_dipmtv._napari.tilt_edits import edited, same_view
 from napari_dipmtv.io.tilt_rows import TiltRow, TiltTable
 
-HEADS = ("Tilt / °", "File", "Kind", "Angle from", "Pixel / nm", "Energies / eV", "Problems")
-TILT, PROBLEMS = 0, len(HEADS) - 1
+HEADS = ("Tilt / °", "File", "Problems", "Kind", "Angle from", "Pixel / nm", "Energies / eV")
+TILT, FILE, PROBLEMS = 0, 1, 2
+WIDEST_PX = 260
 _EDITABLE = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsEditable
 _FIXED = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
 
@@ -56,6 +57,7 @@ class TiltBox(QWidget):
         self.table.itemChanged.connect(self._on_edit)
         self.read.clicked.connect(lambda: self.read_wanted.emit(self._now))
         self.save.clicked.connect(self._choose_file)
+        self._fill()
 
     def value(self) -> TiltTable:
         """The table as it stands, with all corrections."""
@@ -89,9 +91,11 @@ class TiltBox(QWidget):
             self.table.setRowCount(len(self._now.rows))
             for r, row in enumerate(self._now.rows):
                 self._fill_row(r, row)
+            self.table.setColumnHidden(PROBLEMS, not self._now.problems)
             self.table.resizeColumnsToContents()
+            self.table.setColumnWidth(PROBLEMS, min(self.table.columnWidth(PROBLEMS), WIDEST_PX))
         problems = len(self._now.problems)
-        words = f"{problems} problem{'s' * (problems != 1)}, see the last column. " if problems else ""
+        words = f"{problems} problem{'s' * (problems != 1)}, see the table. " if problems else ""
         if self._now == self._loaded:
             state = "" if problems else "All files fit together."
         elif self._loaded is None and self._now == self._shown:
@@ -104,14 +108,14 @@ class TiltBox(QWidget):
 
     def _fill_row(self, r: int, row: TiltRow) -> None:
         header = row.header
-        texts = [_tilt_text(row), row.path.name, "", row.tilt_from, "", "", "; ".join(row.problems)]
+        texts = [_tilt_text(row), row.path.name, "; ".join(row.problems), "", row.tilt_from, "", ""]
         if header is not None:
-            texts[2] = header.kind
-            texts[4] = "" if header.pixel_nm is None else f"{header.pixel_nm:.4g}"
-            texts[5] = f"{header.energy.start_ev:.0f} – {header.energy.stop_ev:.0f}"
+            texts[3] = header.kind
+            texts[5] = "" if header.pixel_nm is None else f"{header.pixel_nm:.4g}"
+            texts[6] = f"{header.energy.start_ev:.0f} – {header.energy.stop_ev:.0f}"
         for c, text in enumerate(texts):
             item = QTableWidgetItem(text)
-            item.setToolTip(str(row.path) if c == 1 else text)
+            item.setToolTip(str(row.path) if c == FILE else text)
             item.setFlags(_EDITABLE if c == TILT and header is not None else _FIXED)
             if c == TILT:
                 item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)

@@ -51,4 +51,5 @@ def same_view(rows: Sequence[TiltRow], index: int) -> list[int]:
     tilt_deg = rows[index].tilt_deg
     found = [i for i, row in enumerate(rows) if tilt_deg is not None and row.tilt_deg == tilt_deg]
     kinds = [(row.header.kind, row.header.index) for row in (rows[i] for i in found) if row.header]
-    return found if len(kinds) == len(set(kinds)) == len(found) else [index]
+    clear = bool(found) and len(kinds) == len(set(kinds)) == len(found)
+    return found if clear else [index]

@@ -65,8 +65,8 @@ def unmix(
             "--reference",
             metavar="NAME=SPEC",
             help="Repeatable, the reduced phase first. SPEC is a core-loss spectrum file without background "
-            "(.csv, .msa, .dm3, .dm4, .hspy) or a region TILT:y0:y1,x0:x1 in pixels; 'auto' finds FeO and "
-            "Fe3O4 by itself.",
+            "(.csv, .msa, .dm3, .dm4, .hspy) or a region TILT:y0:y1,x0:x1 in pixels; 'auto' finds two phases, "
+            "FeO and Fe3O4 or the reduced and oxidised one of another metal, by itself.",
         ),
     ] = None,
     metal: Annotated[
@@ -103,7 +103,8 @@ def unmix(
     with progress("preparing", as_json) as watch:
         series = run(pipeline.prepare_states(series, settings["prepare"]), on_state=watch).value
     watch.must_be_complete()
-    taught = pipeline.references(series, source, settings["references"])
+    names = ("FeO", "Fe3O4") if metal == "Fe" else (f"{metal}_reduced", f"{metal}_oxidised")
+    taught = pipeline.references(series, source, settings["references"], names=names)
     with progress("unmixing", as_json) as watch:
         unmixed = run(pipeline.unmix_states(series, taught, settings["unmix"]), on_state=watch).value
     watch.must_be_complete()

@@ -130,8 +130,8 @@ def _write(result: Result[Study], out: Path, settings: TrustSettings, source: Pa
     story = provenance(
         {"trust": settings}, tilts_deg=found.report.tilts_deg, inputs=[source], seconds=result.seconds
     )
-    facts = {**story, "stopped": result.stopped, **found.report.facts()}
     text = report_text(found.report)
+    facts = {**story, "stopped": result.stopped, "text": text, **found.report.facts()}
     written = [save_report(facts, out / "trust.json"), write_bytes(out / "trust.txt", text.encode())]
     written += save_figures(found, out)
     early = ["Stopped early; the same command goes on from here.", *result.notes] if result.stopped else []

@@ -91,7 +91,7 @@ def html_report(
         "".join(_figure(name, content) for name, content in (pictures or {}).items()),
         _section("Measures", _measures([_fields(m) for m in measures])),
         _particles(particles),
-        _section("Trust", _mapping(plain(trust)) if trust else ""),
+        _section("Trust", _trust(plain(trust)) if trust else ""),
         _section("Settings", _mapping(data.get("settings") or {})),
         _section("Data", _mapping(data.get("inputs") or {}, "file", "SHA-256")),
         _section("Versions", _mapping(data.get("versions") or {})),
@@ -195,6 +195,17 @@ def _when(data: Mapping[str, Any]) -> str:
 
 def _section(heading: str, content: str) -> str:
     return f"<h2>{escape(heading)}</h2>\n{content}" if content else ""
+
+
+def _trust(found: Mapping[str, Any]) -> str:
+    """The report in words where there is one; the numbers behind it folded away."""
+    words, numbers = found.get("text"), {key: value for key, value in found.items() if key != "text"}
+    if not words:
+        return _mapping(numbers)
+    said = "".join(
+        f"<p>{escape(block).replace(chr(10), '<br>')}</p>" for block in str(words).strip().split("\n\n")
+    )
+    return f"{said}<details><summary>Numbers</summary>{_mapping(numbers)}</details>"
 
 
 def _list(notes: Sequence[str]) -> str:

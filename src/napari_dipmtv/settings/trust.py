@@ -40,8 +40,8 @@ class TrustSettings(StageSettings):
     likelihood_repeats: int = knob(
         1000,
         "Likelihood repeats",
-        "New measurements of the volume without its void whose best cavity is compared with that of the data. They need "
-        "no reconstruction: a thousand take seconds.",
+        "New measurements of the volume without its void whose best cavity is compared with that of the data. They "
+        "need no reconstruction: a thousand take seconds.",
         ge=19,
         le=100000,
     )
@@ -54,7 +54,7 @@ class TrustSettings(StageSettings):
         advanced=True,
     )
     refits: int = knob(
-        4,
+        9,
         "Refits",
         "Measurements without the void that are reconstructed before the likelihood test, like the data. They show "
         "what the fit itself does to the evidence.",

@@ -19,7 +19,7 @@ _STANDS_OUT = 1.5  # variance of the direction of difference over that of noise
 def auto_l_references(
     series: SpectrumSeries,
     settings: ReferenceSettings | None = None,
-    names: tuple[str, str] = ("FeO", "Fe3O4"),
+    names: tuple[str, ...] = ("FeO", "Fe3O4"),
 ) -> LReferences:
     """Find two L references without regions.
 
@@ -31,9 +31,19 @@ def auto_l_references(
     Raises
     ------
     InputError
-        When no second edge shape stands out of the noise, or the purification is not ``extreme``.
+        For other than two names, when no second edge shape stands out of the noise, or the purification is not
+        ``extreme``.
     """
     settings = ReferenceSettings() if settings is None else settings
+    if len(names) != 2:
+        raise InputError(
+            expected(
+                "phases of automatic references",
+                "2, whose edges differ along one line with two ends",
+                len(names),
+                "Draw a region for each phase, load their spectra, or set 'automatic' to blind",
+            )
+        )
     if settings.purify != "extreme":
         raise InputError(
             expected(

@@ -14,13 +14,7 @@ from napari_dipmtv.settings.spectra import ReferenceSettings
 from napari_dipmtv.spectra.background import exponents_around, fit_power_law
 from napari_dipmtv.spectra.decompose import Scree, singular_spectra
 from napari_dipmtv.spectra.energy_offset import centred
-from napari_dipmtv.spectra.l_references import (
-    by_valence,
-    checked,
-    common_energy,
-    metal_content,
-    single_core,
-)
+from napari_dipmtv.spectra.l_references import by_valence, checked, common_energy, metal_content
 from napari_dipmtv.spectra.m_references import m_references
 from napari_dipmtv.spectra.purify import purified
 from napari_dipmtv.spectra.references import LReferences, total_counts
@@ -64,7 +58,7 @@ def blind_l_references(
     window = energy.window(settings.core_low_ev, settings.core_high_ev)
     counted = [pair.core_loss.counts[..., window] for pair in series.tilts]
     _, scree = singular_spectra(counted, len(names) + 1)
-    images = [centred(single_core(pair, settings))[..., window] for pair in series.tilts]
+    images = [centred(pair.core_loss)[..., window] for pair in series.tilts]  # deconvolved noise misleads the ICA
     smooth = [gaussian_filter(np.nan_to_num(image), (_SMOOTH_PX, _SMOOTH_PX, 0)) for image in images]
     components, _ = singular_spectra(
         smooth, len(names) + 1

@@ -43,8 +43,7 @@ def distributed(
     A job whose worker is lost is done again by another one. An error inside a job ends the whole with that error; jobs
     that are not begun are called off, also when the caller stops. Arguments may be futures, see `held`.
     """
-    from distributed import as_completed
-
+    as_completed: Any = _package().as_completed
     futures = {client.submit(work, *arguments, pure=False): key for key, arguments in jobs.items()}
     try:
         for future in as_completed(list(futures)):
@@ -84,17 +83,14 @@ def cluster(scheduler: str | None, workers: int, threads: int) -> Iterator[Any]:
     InputError
         When the package distributed is not installed, or nothing answers at the address.
     """
-    try:
-        import dask
-        from distributed import Client, LocalCluster
-    except ImportError as error:
-        advice = "Run: pip install 'napari-dipmtv[dask]'"
-        raise InputError(expected("jobs on workers", "the package distributed", "none", advice)) from error
+    package = _package()
+    import dask  # comes with it
+
     environment = dict.fromkeys(_THREAD_NAMES, str(threads))
     with dask.config.set({"distributed.scheduler.allowed-failures": _TRIES}):
         if scheduler is not None:
             try:
-                client = Client(scheduler, timeout="15s")
+                client = package.Client(scheduler, timeout="15s")
             except (OSError, ValueError) as error:
                 advice = "Start `dask scheduler` there, or leave --scheduler out for local workers"
                 raise InputError(expected(f"scheduler {scheduler}", "an answer", error, advice)) from error
@@ -105,10 +101,10 @@ def cluster(scheduler: str | None, workers: int, threads: int) -> Iterator[Any]:
         os.environ.update(environment)  # what the worker processes inherit
         try:
             with (
-                LocalCluster(
+                package.LocalCluster(
                     n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
                 ) as local,
-                Client(local) as client,
+                package.Client(local) as client,
             ):
                 yield client
         finally:
@@ -117,3 +113,12 @@ def cluster(scheduler: str | None, workers: int, threads: int) -> Iterator[Any]:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+
+
+def _package() -> Any:
+    try:
+        import distributed
+    except ImportError as error:
+        advice = "Run: pip install 'napari-dipmtv[dask]'"
+        raise InputError(expected("jobs on workers", "the package distributed", "none", advice)) from error
+    return distributed

@@ -17,6 +17,7 @@ from napari_dipmtv.states import State
 from napari_dipmtv.tomo.cs_tv import cs_tv
 from napari_dipmtv.tomo.data_term import DataMisfit, Gaussian, Poisson, data_misfit
 from napari_dipmtv.tomo.fused_problem import FusedProblem, relative_weights, weighted, weighted_slope
+from napari_dipmtv.tomo.problem import Problem
 from napari_dipmtv.tomo.total_variation import seen_by, stacked, sweep, total_variation_of
 
 Z_POWER = 1.7  # of incoherent scattering to high angles, between screened 1.6 and Rutherford's 2
@@ -40,14 +41,16 @@ def fused_joint(problem: FusedProblem, settings: FusedSettings) -> Iterator[Stat
 
     ``D_c`` and ``D_h`` are deviances; ``b`` makes their sum the likelihood of both data sets, times ``haadf_weight``.
     The volume moves by the primal-dual method for non-linear operators of T. Valkonen, Inverse Problems 30, 055012
-    (2014); with gamma = 1 that is the convex method of Chambolle and Pock. Now and then the weights are refitted by
-    non-negative least squares and the exponent by a bounded search; a refit is kept only when it lowers the HAADF
-    misfit, so that none ever raises the joint cost.
+    (2014). With gamma = 1 that is the convex method of Chambolle and Pock, and the weights come from the totals of the
+    slices (`slice_equations`). Otherwise the weights are refitted now and then by least squares and the exponent by a
+    bounded search; a refit is kept only when it lowers the HAADF misfit, so that none ever raises the joint cost. A
+    primal-dual step may: the volume that a state shows is the one of the least joint cost among those looked at, so
+    that more iterations never give a worse one.
 
     Yields
     ------
     State of Volume
-        Every 10 steps and at the end the losses "cost" (the joint cost), "chemical", "haadf" (weighted), "tv", "gamma"
+        Every 10 steps and at the end the losses "cost" (the joint cost), "least" (so far), "chemical", "haadf" (weighted), "tv", "gamma"
         and "weight <channel>" (HAADF signal per typical density).
     """
     iterate = Joint(problem, settings)
@@ -59,11 +62,12 @@ def fused_joint(problem: FusedProblem, settings: FusedSettings) -> Iterator[Stat
             if iteration <= refits:
                 iterate.refit()
             iterate.set_steps()
+        losses = iterate.look() if look else {}
         yield State(
             iteration,
             settings.iterations,
-            iterate.losses() if look else {},
-            lambda x=iterate.x: problem.chemical.volume(x),  # type: ignore[misc]
+            losses,
+            lambda x=iterate.best: problem.chemical.volume(x),  # type: ignore[misc]
             stage="fused",
         )
 
@@ -95,6 +99,7 @@ class Joint:
         if self.haadf_weight > 0:
             self._bring_in_haadf()
             self.refit()
+        self.least, self.best = float("inf"), self.x.clone()
         self.set_steps()
 
     def _start(self) -> torch.Tensor:
@@ -121,12 +126,14 @@ class Joint:
         self.seen_ahead = self.seen.clone()
 
     def _first_contrast(self) -> Contrast:
-        channels = self.problem.chemical.series.channels
-        unit = self.problem.chemical.unit.double().cpu()
-        known = relative_weights(channels, self.settings.weights, Z_POWER) * unit
-        gamma = self.settings.gamma
-        factor = _common_factor(known, *self._normal_equations(self._powers_seen(gamma), self.target))
-        return Contrast(factor * known, gamma)
+        """Weights from the totals of the slices: known ones times a factor, or each of its own."""
+        chemical, settings = self.problem.chemical, self.settings
+        gram, rhs = slice_equations(self.problem)
+        if settings.learn_weights:
+            return Contrast(torch.from_numpy(non_negative(gram, rhs)), settings.gamma)
+        channels, unit = chemical.series.channels, chemical.unit.double().cpu()
+        known = relative_weights(channels, settings.weights, Z_POWER) * unit
+        return Contrast(_common_factor(known, gram, rhs) * known, settings.gamma)
 
     def set_steps(self) -> None:
         """Choose the steps so that ``tau (sigma |P_c|^2 + sigma |grad|^2 + sigma_h |K_h'|^2) < 1``.
@@ -151,7 +158,8 @@ class Joint:
         self.q = self.misfit.dual_prox(torch.add(self.q, self.seen_ahead, alpha=self.sigma), self.sigma)
         back = A.T(self.q)
         if self.haadf_weight > 0:
-            model = H(weighted(self.ahead.clamp(min=0), w, gamma))
+            # a power needs a volume that is not negative; the linear case must stay linear to converge
+            model = H(weighted(self.ahead if gamma == 1 else self.ahead.clamp(min=0), w, gamma))
             self.q_haadf = self._haadf_dual(torch.add(self.q_haadf, model, alpha=self.sigma_haadf))
             back = back + weighted_slope(self.x, w, gamma, H.T(self.q_haadf))
         sweep(
@@ -178,7 +186,8 @@ class Joint:
 
     def refit(self) -> None:
         """Fit weights and exponent to the volume; keep them where they lower the HAADF misfit."""
-        if self.haadf_weight == 0 or not (self.settings.learn_gamma or self.settings.learn_weights):
+        linear = self.settings.gamma == 1 and not self.settings.learn_gamma
+        if self.haadf_weight == 0 or linear:  # the totals of the slices have told all of a linear contrast
             return
         from scipy.optimize import minimize_scalar
 
@@ -224,7 +233,14 @@ class Joint:
         model = self.problem.haadf.projector(weighted(self.x, contrast.weights, contrast.gamma))
         return self.haadf_weight * float(self.haadf_misfit.loss(model))
 
-    def losses(self) -> dict[str, float]:
+    def look(self) -> dict[str, float]:
+        """Cost and contrast now; the volume is kept when it is the best so far."""
+        losses = self._losses()
+        if losses["cost"] < self.least:
+            self.least, self.best = losses["cost"], self.x.clone()
+        return losses | {"least": self.least}
+
+    def _losses(self) -> dict[str, float]:
         """The joint cost and its parts."""
         chemical, haadf = float(self.misfit.loss(self.seen)), self.haadf_cost(self.contrast)
         tv = total_variation_of(self.x, self.settings.tv) / self.problem.chemical.mass
@@ -259,6 +275,29 @@ def non_negative(gram: F64, rhs: F64) -> F64:
     ridge = 1e-9 * np.trace(gram) / len(gram)
     root = np.linalg.cholesky(gram + ridge * np.eye(len(gram)))
     found: F64 = nnls(root.T, np.linalg.solve(root, rhs))[0]
+    return found
+
+
+def slice_equations(problem: FusedProblem) -> tuple[F64, F64]:
+    """Gram matrix (c, c) and right side (c,) of ``H_y = sum_c w_c M_cy`` over the slices y across the tilt axis.
+
+    Seen from any tilt, the row y of a view adds up to the whole slice y. So the totals ``M`` of the chemical maps and
+    ``H`` of the HAADF, each a mean over its own views, give the weights of a linear contrast without any volume, and
+    free of what noise, blur and regularisation do to one.
+    """
+    totals, total = (_slice_totals(part) for part in (problem.chemical, problem.haadf))
+    trust = 1 / np.maximum(total[0], 0.01 * total[0].max())  # totals of counts vary like themselves
+    return (totals * trust) @ totals.T, (totals * trust) @ total[0]
+
+
+def _slice_totals(part: Problem) -> F64:
+    """Sums over the rows of the views (c, y), in units of the problem; means over the views where a row is whole."""
+    data = (
+        torch.from_numpy(part.series.data).to(part.device).double() / part.unit.double()[:, None, None, None]
+    )
+    whole = part.valid[0].amin(dim=-1).double()  # (t, y)
+    rows = (data.sum(dim=-1) * whole).sum(dim=1) / whole.sum(dim=0).clamp(min=1)
+    found: F64 = rows.clamp(min=0).cpu().numpy()
     return found
 
 

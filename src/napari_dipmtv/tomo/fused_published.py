@@ -98,8 +98,8 @@ def fused_published(problem: FusedProblem, settings: PublishedFusedSettings) -> 
             iteration,
             total,
             {"chemical": cost},
-            lambda x=x: in_counts(chemical, x),
-            stage="chemistry alone",  # type: ignore[misc]
+            lambda x=x: in_counts(chemical, x),  # type: ignore[misc]
+            stage="chemistry alone",
         )
     yield from _fuse(problem, settings, settings.scale * x, b, step, total)
 

@@ -21,7 +21,7 @@ from napari_dipmtv.states import State
 from napari_dipmtv.trust.logistic import detection_curve
 from napari_dipmtv.trust.repeats import Maker, within
 from napari_dipmtv.trust.resample import generator, measured_again
-from napari_dipmtv.trust.result import SEEN, CavityTest
+from napari_dipmtv.trust.result import LEAST_NATS, SEEN, CavityTest
 from napari_dipmtv.trust.scan import CLEAR_PX, CavityScan
 from napari_dipmtv.trust.void import find_void
 
@@ -38,7 +38,7 @@ def cavity_test(
     *,
     repeats: int = 1000,
     planted: int = 50,
-    refits: int = 4,
+    refits: int = 9,
     segmentation: SegmentSettings | None = None,
     seed: int = 0,
     resume: Mapping[str, Any] | None = None,
@@ -160,7 +160,7 @@ def _result(
     sizes_px: F64,
     words: str,
 ) -> CavityTest:
-    level = float(np.max([*refitted, np.quantile(null, 1 - SEEN)])) if len(null) else float("inf")
+    level = float(np.max([LEAST_NATS, *refitted, np.quantile(null, 1 - SEEN)])) if len(null) else float("inf")
     tried = np.full(len(sizes_px), float(len(planted)))
     seen = (planted > level).sum(axis=0).astype(np.float64)
     sizes = sizes_px * voxel_nm

@@ -13,6 +13,9 @@ from napari_dipmtv.data import F64
 Direction = Literal["all", "x", "y", "z"]
 Noise = Literal["poisson", "covariance", "residual"]
 SEEN = 0.05  # a feature is taken as real below this p-value
+LEAST_NATS = (
+    12.0  # a cavity with less evidence is not taken as real: chance gives that to one of some thousand balls
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +106,7 @@ class CavityTest:
     method : str
         What made the volume and the refits.
     level : float
-        A planted ball counts as found above this: 95 % of ``null``, and all of ``refitted``, lie below.
+        A planted ball counts as found above this: `LEAST_NATS`, and 95 % of ``null`` and all of ``refitted`` lie below.
     sizes_nm, tried, found : float64 arrays (s,)
         Planted balls: diameters, how many, and how many were found.
     smallest_nm, low_nm, high_nm : float
@@ -136,8 +139,9 @@ class CavityTest:
 
     @property
     def exceeds(self) -> bool:
-        """True when the evidence lies above 95 % of the repeats and above every refit."""
-        return self.p_plug_in <= SEEN and bool((self.evidence > self.refitted).all())
+        """True when the evidence lies above `LEAST_NATS`, 95 % of the repeats and every refit."""
+        enough = self.evidence >= LEAST_NATS and self.p_plug_in <= SEEN
+        return enough and bool((self.evidence > self.refitted).all())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

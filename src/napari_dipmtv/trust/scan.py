@@ -1,15 +1,17 @@
 """A filled volume and its data to the likelihood ratio of every enclosed ball, empty against filled.
 
-With expected data ``m`` of the filled volume and the drop ``d`` that an emptied ball leaves in them, the ratio in nats is
+With expected data ``m`` of the filled volume and the drop ``d`` that an emptied ball leaves in them, the ratio is, in
+nats,
 
 - Poisson: ``sum n log(1 - d / m) + d``,
 - covariance ``C``: ``-(y - m)' C⁻¹ d - d' C⁻¹ d / 2``.
 
 Both are linear in the data: the balls make one sparse matrix, and a whole new measurement is tested by one product.
 
-A reconstruction is wrong in many smooth ways (a little too dense here, too thin there), and a ball could win by mending
-these. So each ratio allows the densities to change by `DRIFT` in patches of `PATCH_PX`, with and without the ball, as if
-those changes were fitted to the data each time; to second order that is linear in the data as well.
+A reconstruction is wrong in many smooth ways (too dense here, too blurred there), and a ball could win by mending them.
+So density, sharpness and surface may change in patches of `PATCH_PX`, with and without the ball, as if those changes
+were fitted to the data each time, each within a standard deviation (`_errors`); to second order that is linear in the
+data as well.
 """
 
 from __future__ import annotations
@@ -67,7 +69,9 @@ class CavityScan:
     def __init__(self, filled: Volume, series: TiltSeries, radii_px: tuple[float, ...] = RADII_PX) -> None:
         if noise_kind(series) == "residual":
             raise InputError(
-                expected("likelihood test", "counts or a covariance", "maps without statistics", "Leave it out")
+                expected(
+                    "likelihood test", "counts or a covariance", "maps without statistics", "Leave it out"
+                )
             )
         self.filled, self.series = filled, series
         self.gain = float(series.counts_per_unit or 1.0)
@@ -76,7 +80,12 @@ class CavityScan:
         balls = [(centres, radius) for centres, radius in balls if len(centres)]
         if not balls:
             raise InputError(
-                expected("particle", f"at least {2 * (min(radii_px) + CLEAR_PX):g} voxels thick", "a thinner one", "Bin less")
+                expected(
+                    "particle",
+                    f"at least {2 * (min(radii_px) + CLEAR_PX):g} voxels thick",
+                    "a thinner one",
+                    "Bin less",
+                )
             )
         self.centres: F64 = np.concatenate([centres for centres, _ in balls])
         self.radii: F64 = np.concatenate([np.full(len(centres), radius) for centres, radius in balls])
@@ -114,8 +123,12 @@ class CavityScan:
         """What each emptied ball takes from the data; (balls, pixels) in counts, or in units of the maps."""
         shape = self.filled.data.shape[1:]
         share = _balls(centres_px, radius_px, shape)
-        density = [channel.transpose(1, 0, 2).ravel() * self.gain for channel in self.filled.data.astype(np.float64)]
-        return csr_array(hstack([share @ diags_array(one) @ self._projector.T for one in density], format="csr"))
+        density = [
+            channel.transpose(1, 0, 2).ravel() * self.gain for channel in self.filled.data.astype(np.float64)
+        ]
+        return csr_array(
+            hstack([share @ diags_array(one) @ self._projector.T for one in density], format="csr")
+        )
 
     @cached_property
     def mean(self) -> F64:
@@ -174,7 +187,9 @@ class CavityScan:
         for c, channel in enumerate(self.filled.data.astype(np.float64)):
             for error in _errors(channel):
                 field = error.transpose(1, 0, 2).ravel() * self.gain
-                seen = (self._projector @ diags_array(field) @ patches).toarray()  # (pixels of a channel, patches)
+                seen = (
+                    self._projector @ diags_array(field) @ patches
+                ).toarray()  # (pixels of a channel, patches)
                 whole = np.zeros((len(self.mean), seen.shape[1]))
                 whole[c * len(seen) : (c + 1) * len(seen)] = seen
                 columns.append(whole)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from napari_dipmtv.trust.result import (
+    LEAST_NATS,
     SEEN,
     CavityTest,
     Detection,
@@ -85,8 +86,15 @@ def cavity_text(found: CavityTest) -> str:
     if len(found.null) == 0:
         return "The likelihood test has not begun."
     said = "The data demand a void" if found.exceeds else "The data do not demand a void"
+    rule = (
+        f"A void is demanded by {LEAST_NATS:g} nats or more, above 95 % of the repeats and above all refits."
+    )
     nats = f"{found.evidence:.1f} nats for emptying a ball of {found.size_nm:.2g} nm"
-    where = "" if math.isnan(found.apart_nm) else f", {found.apart_nm:.2g} nm from the middle of the segmented void"
+    where = (
+        ""
+        if math.isnan(found.apart_nm)
+        else f", {found.apart_nm:.2g} nm from the middle of the segmented void"
+    )
     level = float(np.quantile(found.null, 1 - SEEN))
     lines = [
         f"{said}: {nats}{where}.",
@@ -102,8 +110,10 @@ def cavity_text(found: CavityTest) -> str:
     else:
         lines.append("None were reconstructed: what the fit itself adds to the evidence is not known.")
     if math.isnan(found.apart_nm):
-        lines.append("No void is segmented; one that the volume shows half empty would have more evidence than this.")
-    return "\n".join([*lines, _smallest_cavity(found)])
+        lines.append(
+            "No void is segmented; one that the volume shows half empty would have more evidence than this."
+        )
+    return "\n".join([*lines, rule, _smallest_cavity(found)])
 
 
 def _smallest_cavity(found: CavityTest) -> str:
@@ -119,8 +129,8 @@ def _smallest_cavity(found: CavityTest) -> str:
         high = "more than was tried" if math.isinf(found.high_nm) else f"{found.high_nm:.2g} nm"
         low = "less than was tried" if found.low_nm == 0 else f"{found.low_nm:.2g} nm"
         end = (
-            f"Found with 90 % power anywhere inside, if the volume were known but for the void: {found.smallest_nm:.2g} "
-            f"nm (95 % interval: {low} to {high})"
+            "Found with 90 % power anywhere inside, if the volume were known but for the void: "
+            f"{found.smallest_nm:.2g} nm (95 % interval: {low} to {high})"
         )
     return f"{end}. By diameter: {shares}."
 

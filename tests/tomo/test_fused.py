@@ -1,0 +1,283 @@
+"""Fused reconstruction: each step against its formula, both procedures against the truth, refusals, the command."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from typer.testing import CliRunner
+
+from napari_dipmtv.data import TiltSeries
+from napari_dipmtv.errors import GeometryError, InputError
+from napari_dipmtv.phantom.fused import FusedSimulation, haadf_density, simulate_fused
+from napari_dipmtv.projection.geometry import Geometry
+from napari_dipmtv.projection.sparse import SparseProjector
+from napari_dipmtv.settings.fused import FusedPhantomSettings, FusedSettings, PublishedFusedSettings
+from napari_dipmtv.tomo.fused import fuse, fuse_states
+from napari_dipmtv.tomo.fused_joint import Joint, non_negative, slice_equations
+from napari_dipmtv.tomo.fused_problem import (
+    atomic_numbers,
+    pose_fused,
+    relative_weights,
+    weighted,
+    weighted_slope,
+)
+from napari_dipmtv.tomo.fused_published import (
+    haadf_update,
+    lipschitz,
+    matched,
+    poisson_cost,
+    poisson_gradient,
+    tv_denoised,
+)
+from napari_dipmtv.tomo.problem import sirt_steps
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def measured() -> FusedSimulation:
+    """A small particle at low dose."""
+    return simulate_fused(FusedPhantomSettings(field_voxels=24, haadf_tilts=24, supersampling=2))
+
+
+def error(found: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.linalg.norm(found - truth) / np.linalg.norm(truth))
+
+
+def random_volume(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_the_poisson_step_is_the_gradient_of_the_poisson_cost() -> None:
+    A = SparseProjector(Geometry.of((6, 5, 6), (-50.0, 10.0, 40.0)), dtype=torch.float64)
+    x, way = random_volume(2, 6, 5, 6), random_volume(2, 6, 5, 6, seed=1)
+    b, eps, h = A(random_volume(2, 6, 5, 6, seed=2)), 0.1, 1e-6
+    slope = float((poisson_gradient(A, x, b, eps) * way).sum())
+    ahead, behind = (poisson_cost(A(x + s * h * way), b, eps) for s in (1, -1))
+    assert slope == pytest.approx(float(ahead - behind) / (2 * h), rel=1e-6)
+    assert float(poisson_gradient(A, x, A(x), eps).abs().max()) == 0
+
+
+def test_the_published_step_scale_bounds_the_normal_operator() -> None:
+    A = SparseProjector(Geometry.of((6, 5, 6), (-50.0, 10.0, 40.0)), dtype=torch.float64)
+    x = random_volume(1, 6, 5, 6)
+    for _ in range(50):
+        x = A.T(A(x / x.norm()))
+    assert (
+        float(x.norm()) <= lipschitz(A, x) + 1e-9
+    )  # row sums bound the largest eigenvalue of a positive matrix
+
+
+@pytest.mark.parametrize("gamma", [1.0, 1.6])
+def test_the_haadf_derivative_is_the_adjoint_of_the_difference(gamma: float) -> None:
+    x, way, back = (random_volume(3, 4, 4, 4, seed=s) + 0.1 for s in range(3))
+    weights = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
+    h = 1e-6
+    change = (weighted(x + h * way, weights, gamma) - weighted(x - h * way, weights, gamma)) / (2 * h)
+    one = back[:1]
+    assert float((change * one).sum()) == pytest.approx(
+        float((weighted_slope(x, weights, gamma, one) * way).sum()), rel=1e-6
+    )
+
+
+def test_the_haadf_step_is_its_formula(measured: FusedSimulation) -> None:
+    problem = pose_fused(measured.chemical, measured.haadf, CPU).haadf
+    x = random_volume(3, 24, 24, 24).float()
+    weights = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
+    m = 0.2 * x[0] ** 1.6 + 0.3 * x[1] ** 1.6 + 0.5 * x[2] ** 1.6
+    v = list(islice(sirt_steps(problem, start=m[None]), 5))[-1][0][0]
+    wanted = torch.stack([1.6 * w * x[c] ** 0.6 * (v - m) for c, w in enumerate((0.2, 0.3, 0.5))])
+    torch.testing.assert_close(haadf_update(problem, x, weights, 1.6, 5), wanted, rtol=1e-4, atol=1e-3)
+
+
+def test_many_tv_iterations_give_the_denoised_volume_of_scikit_image() -> None:
+    from skimage.restoration import denoise_tv_chambolle
+
+    x = random_volume(1, 8, 8, 8) + 1
+    reference = denoise_tv_chambolle(x[0].numpy(), weight=0.2, eps=1e-9, max_num_iter=3000)
+    assert error(tv_denoised(x, 0.2, 800)[0].numpy(), reference) < 1e-3
+    assert error(tv_denoised(x, 0.2, 5)[0].numpy(), reference) > 1e-3  # five only approach it
+
+
+def test_every_haadf_view_is_scaled_to_the_model() -> None:
+    haadf, model = random_volume(1, 3, 4, 4), 7 * random_volume(1, 3, 4, 4, seed=1)
+    torch.testing.assert_close(matched(haadf, model).amax(dim=(2, 3)), model.amax(dim=(2, 3)))
+
+
+def test_the_published_stages_and_damping(measured: FusedSimulation) -> None:
+    """100 chemical and 50 fused steps by default; the cost of the first stage falls in every step."""
+    defaults = PublishedFusedSettings()
+    assert (defaults.chemical_iterations, defaults.iterations, defaults.gamma, defaults.epsilon) == (
+        100,
+        50,
+        1.6,
+        0.1,
+    )
+    settings = PublishedFusedSettings(chemical_iterations=12, iterations=8)
+    states = list(fuse_states(measured.chemical, measured.haadf, "fused-published", settings))
+    first = [s.losses["chemical"] for s in states[:12]]
+    assert all(b < a for a, b in zip(first, first[1:], strict=False))
+    assert ["haadf" in s.losses for s in states] == [False] * 12 + [True] * 8
+    assert states[-1].losses["haadf"] < 0.5 * states[12].losses["haadf"]
+
+
+def test_weights_are_atomic_numbers_or_given() -> None:
+    assert atomic_numbers(("Cu", "Fe_Ka", "O", "CoO")) == (29, 26, 8, 27)
+    assert relative_weights(("Cu", "Au"), (), 1.0).tolist() == pytest.approx([29 / 108, 79 / 108])
+    assert relative_weights(("a", "b"), (1.0, 3.0), 1.7).tolist() == [0.25, 0.75]
+    with pytest.raises(InputError, match="channel shell"):
+        atomic_numbers(("shell",))
+    with pytest.raises(InputError, match="2 numbers"):
+        relative_weights(("a", "b"), (1.0,), 1.0)
+
+
+def test_slice_totals_give_the_weights_without_a_volume() -> None:
+    """Noise-free but for counting a great dose: the weights are those of the simulated scattering, oxygen included."""
+    rich = FusedPhantomSettings(
+        field_voxels=24, haadf_tilts=12, chemical_counts=1e5, haadf_counts=1e6, supersampling=2
+    )
+    simulation = simulate_fused(rich)
+    problem = pose_fused(simulation.chemical, simulation.haadf, CPU)
+    found = (
+        non_negative(*slice_equations(problem)) / problem.chemical.unit.numpy() * float(problem.haadf.unit)
+    )
+    true = [
+        haadf_density(
+            simulation.truth.replace(
+                data=np.eye(3, dtype=np.float32)[:, c, None, None, None] * np.ones((3, 1, 1, 1), np.float32)
+            ),
+            rich.z_power,
+        ).data.item()
+        for c in range(3)
+    ]
+    assert found == pytest.approx(true, rel=0.03)
+
+
+def test_non_negative_least_squares_clamps() -> None:
+    a = np.random.default_rng(0).normal(size=(20, 3))
+    y = a @ np.array([1.0, -2.0, 0.5])
+    from scipy.optimize import nnls
+
+    assert non_negative(a.T @ a, a.T @ y) == pytest.approx(nnls(a, y)[0], abs=1e-6)
+
+
+def test_fusion_beats_the_chemical_maps_alone(measured: FusedSimulation) -> None:
+    truth = measured.truth.data
+    states = fuse_states(
+        measured.chemical, measured.haadf, "fused-published", PublishedFusedSettings(iterations=1)
+    )
+    chemical = error(list(islice(states, 100))[-1].snapshot().data, truth)
+    alone = fuse(measured.chemical, measured.haadf, settings=FusedSettings(haadf_weight=0, iterations=100))
+    both = fuse(measured.chemical, measured.haadf, settings=FusedSettings(iterations=100))
+    assert error(both.volume.data, truth) < 0.6 * chemical
+    assert error(both.volume.data, truth) < 0.85 * error(alone.volume.data, truth)
+    assert both.volume.data.min() >= 0
+    least = [value for value in both.losses["least"]]
+    assert least == sorted(least, reverse=True)
+    assert both.losses["cost"][-1] < 1.5 * least[-1]
+
+
+def test_an_exponent_is_fitted_only_downhill(measured: FusedSimulation) -> None:
+    joint = Joint(
+        pose_fused(measured.chemical, measured.haadf, CPU),
+        FusedSettings(gamma=1.8, learn_gamma=True, start_iterations=30),
+    )
+    for _ in range(3):
+        joint.step()
+        before = joint.haadf_cost(joint.contrast)
+        joint.refit()
+        assert joint.haadf_cost(joint.contrast) <= before
+    assert 1 <= joint.contrast.gamma < 1.8  # the scattering of the phantom is linear
+
+
+def test_single_views_are_fused_in_two_dimensions() -> None:
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:40, :40]
+    truth = np.stack([((y - 20) ** 2 + (x - 14) ** 2 < 60), ((y - 20) ** 2 + (x - 27) ** 2 < 50)]).astype(
+        np.float32
+    )
+    counts = random.poisson(truth * 4).astype(np.float32)
+    haadf = random.poisson(200 * np.einsum("c,cyx->yx", [1.0, 2.0], truth)).astype(np.float32)
+    maps = TiltSeries(counts[:, None] / 4, ("Co", "Mn"), (0.0,), 1.0, counts_per_unit=4.0)
+    image = TiltSeries(haadf[None, None], ("HAADF",), (0.0,), 1.0, counts_per_unit=1.0)
+    found = fuse(maps, image, settings=FusedSettings(iterations=150)).volume
+    assert found.data.shape == (2, 1, 40, 40)
+    assert error(found.data[:, 0], truth) < 0.4 * error(counts / 4, truth)
+
+
+def test_f09_series_that_do_not_fit_are_refused(measured: FusedSimulation) -> None:
+    chemical, haadf = measured.chemical, measured.haadf
+    with pytest.raises(InputError, match="one channel"):
+        fuse(chemical, chemical)
+    with pytest.raises(GeometryError, match="field of view"):
+        fuse(chemical, haadf.replace(data=haadf.data[..., :-2]))
+    with pytest.raises(GeometryError, match="pixels of"):
+        fuse(chemical, haadf.replace(pixel_nm=2.0))
+    with pytest.raises(InputError, match="FusedSettings"):
+        fuse(chemical, haadf, settings=PublishedFusedSettings())
+
+
+def test_the_command_writes_what_reconstruct_writes(measured: FusedSimulation, tmp_path: Path) -> None:
+    from napari_dipmtv.cli.app import app
+
+    words: list[str] = []
+    for name, one in zip(measured.chemical.channels, measured.chemical.data, strict=True):
+        tifffile.imwrite(tmp_path / f"{name}.tif", one)
+        words += ["--channel", f"{name}={tmp_path / name}.tif"]
+    tifffile.imwrite(tmp_path / "haadf.tif", measured.haadf.data[0])
+    for name, tilts in (("c", measured.chemical.tilts_deg), ("h", measured.haadf.tilts_deg)):
+        (tmp_path / f"{name}.rawtlt").write_text("\n".join(map(str, tilts)))
+    words += [
+        "--angles",
+        f"{tmp_path}/c.rawtlt",
+        "--haadf",
+        f"{tmp_path}/haadf.tif",
+        "--haadf-angles",
+        f"{tmp_path}/h.rawtlt",
+    ]
+    words += [
+        "--pixel-nm",
+        "1",
+        "--out",
+        f"{tmp_path}/out",
+        "--set",
+        "iterations=5",
+        "--set",
+        "start_iterations=10",
+        "--json",
+    ]
+    done = CliRunner().invoke(app, ["fuse", *words])
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["channels"] == ["Cu", "Co", "Au"]
+    assert report["settings"]["fused"]["iterations"] == 5
+    assert all((tmp_path / f"out/volume_{name}.tif").is_file() for name in ("Cu", "Co", "Au"))
+
+
+@pytest.mark.real_data
+def test_real_maps_of_nanocubes_lose_noise_and_keep_edges(data_folder: Path) -> None:
+    import h5py
+
+    with h5py.File(data_folder / "co3o4_mn3o4_eels_maps/Co3O4_Mn3O4.h5") as file:
+        maps = np.stack([file[name][150:278, 150:278] for name in ("Co", "Mn", "O")])
+        haadf = file["HAADF"][150:278, 150:278].astype(np.float64)
+        vacuum = np.percentile(file["HAADF"][()], 2)
+    maps = maps / maps.mean(axis=(1, 2), keepdims=True)
+    haadf = np.clip(haadf - vacuum, 0, None)
+    series = TiltSeries(maps[:, None], ("Co", "Mn", "O"), (0.0,), 1.0)
+    image = TiltSeries((haadf / haadf.mean())[None, None], ("HAADF",), (0.0,), 1.0)
+    found = fuse(series, image, settings=FusedSettings(iterations=120)).volume.data[:, 0]
+    rough = [np.abs(np.diff(m, axis=1)).sum() / m.sum() for m in (maps.sum(axis=0), found.sum(axis=0))]
+    assert rough[1] < 0.5 * rough[0]
+    edge = np.abs(np.gradient(haadf)[1])
+    strong = edge > np.percentile(edge, 95)
+    kept = np.corrcoef(found.sum(axis=0).ravel(), haadf.ravel())[0, 1]
+    assert kept > np.corrcoef(maps.sum(axis=0).ravel(), haadf.ravel())[0, 1]
+    slope = np.abs(np.gradient(found.sum(axis=0))[1])
+    assert slope[strong].mean() > 3 * slope[~strong].mean()
