@@ -166,7 +166,7 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
         seeds = {run["seed"] for run in runs if run["noise"] == noise}
         parts.append(f"### {title}\n\nMedian of up to {len(seeds)} seed{'s' if len(seeds) != 1 else ''}.\n")
         parts.append(
-            "| variant | NRMSE | SSIM | IoU FeO | IoU Fe₃O₄ | void found | end over best on the way | steps | processor time |\n"
+            "| variant | NRMSE | SSIM | IoU FeO | IoU Fe₃O₄ | void found | end over best on the way | steps | time |\n"
             "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
         )
         for name in VARIANTS:
@@ -184,6 +184,7 @@ def row(name: str, runs: Sequence[dict[str, Any]]) -> str:
     void = " / ".join(f"{n} of {len(runs)}" for n in found)
     if VARIANTS[name].mirrored or not VARIANTS[name].particle.void_radius_nm:
         void = ""
+    timed = [run for run in runs if run["seconds"] is not None]  # None where the machine stood still
     best = "" if "CS-TV" in name else f"{median(runs, lambda r: r['nrmse'] / lowest(r)):.2f}"
     cells = (
         f"{median(runs, lambda r: r['nrmse']):.3f}",
@@ -193,7 +194,7 @@ def row(name: str, runs: Sequence[dict[str, Any]]) -> str:
         void,
         best,
         f"{median(runs, lambda r: r['iterations']):.0f}",
-        f"{median([r for r in runs if r['seconds']], lambda r: r['seconds']):.0f} s",
+        f"{median(timed, lambda r: r['seconds']):.0f} s" if timed else "",
     )
     return f"| {name} | {' | '.join(cells)} |"
 

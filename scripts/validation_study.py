@@ -26,6 +26,7 @@ from napari_dipmtv.settings.tomo import DipSettings, SirtSettings
 from napari_dipmtv.settings.trust import FAST_CS_TV, SHORT_DIPM_TV
 from napari_dipmtv.states import run
 from napari_dipmtv.trust.calibration import covered, reliability
+from napari_dipmtv.trust.cavity_test import cavity_test
 from napari_dipmtv.trust.ensemble import ensemble
 from napari_dipmtv.trust.null_test import null_test
 from napari_dipmtv.trust.repeats import Maker
@@ -122,10 +123,40 @@ def power(index: int, maker: Maker, options: argparse.Namespace) -> dict[str, An
     return null_of(index, maker, options, float(min(sizes[index % 4], 0.28 * options.field)))
 
 
+def likelihood_of(index: int, maker: Maker, options: argparse.Namespace, void_nm: float) -> dict[str, Any]:
+    """One likelihood test of a void, its refits by the same method."""
+    settings, noise, _ = particle(index, options.field, void_nm)
+    series, volume = measured(settings, noise, 2000 + index, maker)
+    states = cavity_test(series, volume, maker, repeats=200, planted=20, refits=options.refits, seed=index)
+    found = run(states).value
+    return {
+        "evidence": found.evidence,
+        "demanded": found.exceeds,
+        "p_plug_in": found.p_plug_in,
+        "p_refitted": found.p_refitted,
+        "segmented": bool(np.isfinite(found.apart_nm)),
+        "smallest_nm": found.smallest_nm,
+        "void_nm": void_nm,
+        "noise": noise,
+    }
+
+
+def likelihood_none(index: int, maker: Maker, options: argparse.Namespace) -> dict[str, Any]:
+    """The likelihood of a void where there is none."""
+    return likelihood_of(index, maker, options, 0.0)
+
+
+def likelihood_void(index: int, maker: Maker, options: argparse.Namespace) -> dict[str, Any]:
+    """The likelihood of a void of a sixth of the field."""
+    return likelihood_of(index, maker, options, options.field / 6)
+
+
 PARTS: dict[str, Callable[[int, Maker, argparse.Namespace], dict[str, Any]]] = {
     "coverage": coverage_of,
     "false-alarm": false_alarm,
     "power": power,
+    "likelihood-none": likelihood_none,
+    "likelihood-void": likelihood_void,
 }
 
 
@@ -140,6 +171,7 @@ def main(options: argparse.Namespace) -> None:
         options.repeats,
         options.resampling,
         options.probe,
+        options.refits,
     ]
     done = list(records(path, key))
     seen = {(record["part"], record["index"]) for record in done}
@@ -188,6 +220,13 @@ def summary(done: list[dict[str, Any]], phantoms: int) -> dict[str, Any]:
         out["of these segmented as a void"] = float(
             np.mean([r["p"] <= 0.05 and r["segmented"] for r in part["false-alarm"]])
         )
+    for name in ("likelihood-none", "likelihood-void"):
+        if part[name]:
+            out[name] = {
+                "demanded": float(np.mean([r["demanded"] for r in part[name]])),
+                "segmented": float(np.mean([r["segmented"] for r in part[name]])),
+                "plug-in p <= 0.05": float(np.mean([r["p_plug_in"] <= 0.05 for r in part[name]])),
+            }
     if part["power"]:
         sizes = sorted({round(r["void_nm"], 3) for r in part["power"]})
         out["power by diameter"] = {
@@ -209,6 +248,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--field", type=int, default=32, help="voxels along each edge")
     parser.add_argument("--members", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=39)
+    parser.add_argument("--refits", type=int, default=3, help="of the likelihood test")
     parser.add_argument("--probe", type=float, default=4.0, help="nm, where no void is segmented")
     parser.add_argument("--method", choices=list(MAKERS), default="cs-tv")
     parser.add_argument("--resampling", choices=["model", "bootstrap"], default="model")

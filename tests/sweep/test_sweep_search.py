@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pytest import MonkeyPatch
 
 from napari_dipmtv.data import TiltSeries, Volume
 from napari_dipmtv.errors import InputError, ReadError
@@ -73,7 +72,7 @@ def test_held_out_folds_cover_every_view_once(counted_ball: TiltSeries) -> None:
 def test_scores_without_truth_find_the_strength_that_the_truth_wants(
     counted_ball: TiltSeries, ball: Volume, scoring: str
 ) -> None:
-    """Too little total variation follows the noise, far too much dissolves the ball; both scores, and the truth, say so."""
+    """Too little total variation follows the noise, far too much dissolves the ball; truth and scores say so."""
     axes, base = [parse_axis("tv_strength=0.001,0.1,20", CsTvSettings)], CsTvSettings(iterations=60)
     by_truth = run(sweep(counted_ball, axes, SweepSettings(scoring="truth"), "cs-tv", base, truth=ball)).value
     assert by_truth.best().point == {"tv_strength": 0.1}
@@ -83,7 +82,7 @@ def test_scores_without_truth_find_the_strength_that_the_truth_wants(
 
 
 def test_a_stopped_search_goes_on_and_nothing_is_computed_twice(
-    counted_ball: TiltSeries, tmp_path: Path, monkeypatch: MonkeyPatch
+    counted_ball: TiltSeries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     book = tmp_path / "sweep.jsonl"
     whole = run(sweep(counted_ball, ITERATIONS, None, "sirt")).value

@@ -88,7 +88,7 @@ def test_noise_alone_gives_no_cavity(counts_per_unit: float) -> None:
 
 def test_a_void_that_too_few_counts_speak_for_stays_shut() -> None:
     whole = particle(24)
-    assert not found_in(with_void(whole), whole, 0.1)
+    assert not found_in(with_void(whole), whole, 0.02)
 
 
 def test_a_misfit_without_noise_has_no_evidence() -> None:
@@ -100,7 +100,7 @@ def test_a_misfit_without_noise_has_no_evidence() -> None:
 def test_separate_networks_open_the_cavity_of_all_channels() -> None:
     """DIP-TV: one test for all networks; its shape is fitted in each, and the run says what was found."""
     truth = with_void(particle(24))
-    settings = DipSettings(iterations=48, filters=(8, 16, 16))
+    settings = DipSettings(iterations=48, filters=(8, 16, 16), average=0.5)
     problem = pose(counted(truth, 20.0), CPU)
     inside = ball(PLANTED, (24, 24, 24)).numpy() == 1
     depth = []
@@ -108,4 +108,4 @@ def test_separate_networks_open_the_cavity_of_all_channels() -> None:
         *_, last = dip_tv(problem, settings.replace(cavities=cavities))
         depth.append(float(last.snapshot().data.sum(axis=0)[inside].mean()))
         assert ("cavity 1" in last.stage) == cavities
-    assert depth[0] < 0.5 * depth[1]
+    assert depth[0] < 0.75 * depth[1]

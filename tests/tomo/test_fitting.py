@@ -33,7 +33,7 @@ FREE = DipSettings(
     input_noise=0,
     output="softplus",
     tv_strength=0,
-    schedule="constant",
+    learning_rate=2e-2,
     average=0.8,
     crop=False,
     cavities=False,
@@ -68,11 +68,11 @@ def test_what_is_held_out_is_told_and_the_last_steps_see_all(series: TiltSeries)
 
 def test_a_run_that_ended_early_is_resumed_as_it_was(truth: Volume) -> None:
     """Bit for bit: also from a checkpoint on the way, with the watch, and from one in the last steps."""
-    settings = FREE.replace(iterations=60, learning_rate=5e-2, filters=(16,), skips=(8,))
-    series = counted(truth, 0.1)
+    settings = FREE.replace(iterations=90, filters=(16,), skips=(16,))
+    series = counted(truth, 0.2)
     states = list(reconstruct_states(series, "dipm-tv", settings))
     whole, ends = states[-1].snapshot().data, states[-1].iteration
-    assert ends < 60
+    assert ends < 90
     for number in (ends - 12, ends - 3):
         begun = reconstruct_states(series, "dipm-tv", settings)
         saved = next(s for s in begun if s.iteration == number).checkpoint()  # type: ignore[misc]

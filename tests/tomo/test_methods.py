@@ -10,12 +10,13 @@ import pytest
 import torch
 from particles import TILTS, counted, error, particle
 
+from napari_dipmtv import tomo
 from napari_dipmtv.data import TiltSeries, Volume
 from napari_dipmtv.errors import DeviceError, InputError
 from napari_dipmtv.settings.tomo import CsTvSettings, DipSettings, Method, SirtSettings
 from napari_dipmtv.states import State, run
 from napari_dipmtv.tomo.cs_tv import cs_tv
-from napari_dipmtv.tomo.dip_tv import DipFit
+from napari_dipmtv.tomo.dip_fit import DipFit
 from napari_dipmtv.tomo.problem import pose
 from napari_dipmtv.tomo.reconstruct import reconstruct, reconstruct_states
 from napari_dipmtv.tomo.sirt import sirt
@@ -313,15 +314,18 @@ def test_f32_a_hopeless_run_keeps_the_last_good_volume(
     assert np.isfinite(result.volume.data).all()
 
 
-def test_tied_channels_come_apart_early(truth: Volume) -> None:
-    """With the errors of unmixing (correlation -0.95) the fit starts near its CS-TV input, not from one common blob."""
+def test_tied_channels_come_apart_early(truth: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the errors of unmixing (correlation -0.95) the rehearsal and the slack keep the fit from one common blob."""
     clean = counted(truth, 1e6)
     pattern = np.array([[1.0, -0.95], [-0.95, 1.0]]) * (0.2 * clean.data.mean()) ** 2
     covariance = np.broadcast_to(pattern[..., None, None, None], (2, *clean.data.shape)).astype(np.float32)
     draw = np.random.default_rng(0).standard_normal(clean.data.shape)
     noisy = clean.data + np.einsum("cd,dtyx->ctyx", np.linalg.cholesky(pattern), draw).astype(np.float32)
     tied = clean.replace(data=noisy, covariance=covariance, counts_per_unit=None)
-    settings = SMALL.replace(iterations=20)
-    with_rehearsal = error(reconstruct(tied, "dipm-tv", settings).volume, truth)
-    without = error(reconstruct(tied, "dipm-tv", settings.replace(network_input="random")).volume, truth)
-    assert with_rehearsal < 0.8 * without
+    settings = DipSettings(iterations=40, held_out=0, cavities=False)
+    usual = error(reconstruct(tied, "dipm-tv", settings).volume, truth)
+    assert usual < 0.8 * error(
+        reconstruct(tied, "dipm-tv", settings.replace(network_input="random")).volume, truth
+    )
+    monkeypatch.setattr(tomo.dip_tv, "MODEL_ERROR", 0.02)  # as CS-TV takes the covariance
+    assert usual < 0.85 * error(reconstruct(tied, "dipm-tv", settings).volume, truth)

@@ -16,7 +16,7 @@ from napari_dipmtv.tomo.problem import pose
 from napari_dipmtv.trust import scan as scan_module
 from napari_dipmtv.trust.cavity_test import cavity_test, without_void
 from napari_dipmtv.trust.resample import generator, measured_again, projections
-from napari_dipmtv.trust.result import CavityTest
+from napari_dipmtv.trust.result import CavityTest, refit_level
 from napari_dipmtv.trust.scan import CavityScan
 from napari_dipmtv.trust.words import cavity_text
 
@@ -96,7 +96,7 @@ def test_a_true_void_is_demanded_and_none_is_not(hollow, solid, counted, maker) 
     for volume in (hollow, solid):
         series = counted(volume, seed=2)
         *_, last = maker.states(series)
-        states = cavity_test(series, last.snapshot(), maker, repeats=100, planted=10, refits=2)
+        states = cavity_test(series, last.snapshot(), maker, repeats=100, planted=10, refits=3)
         found.append(run(states).value)
     assert found[0].exceeds
     assert found[0].evidence > found[0].null.max() + 10
@@ -106,7 +106,7 @@ def test_a_true_void_is_demanded_and_none_is_not(hollow, solid, counted, maker) 
     assert found[0].found[-1] == 10
     assert found[0].found[0] < found[0].found[-1]
     assert 2 < found[0].smallest_nm < 6
-    assert len(found[0].refitted) == 2
+    assert len(found[0].refitted) == 3
 
 
 def test_chance_takes_its_share(solid, counted) -> None:
@@ -156,7 +156,7 @@ def test_words_say_what_was_assumed() -> None:
         null=np.linspace(0, 5, 99),
         refitted=np.array([9.7, 3.0]),
         method="sirt",
-        level=9.7,
+        level=12.0,
         sizes_nm=sizes,
         tried=np.array([50.0, 50.0]),
         found=np.array([3.0, 50.0]),
@@ -173,3 +173,13 @@ def test_words_say_what_was_assumed() -> None:
         dataclasses.replace(found, evidence=9.0)
     )  # above chance, below a refit
     assert "not known" in cavity_text(dataclasses.replace(found, refitted=np.zeros(0)))
+
+
+def test_hardly_another_refit_reaches_the_level() -> None:
+    random = np.random.default_rng(0)
+    above = [
+        np.mean(random.gumbel(5, 2, 200) > refit_level(random.gumbel(5, 2, 9))) for _ in range(300)
+    ]  # the best of many places
+    assert 0.005 < np.mean(above) < 0.05
+    assert refit_level(np.zeros(0)) == -np.inf
+    assert refit_level(np.array([3.0, 9.7])) == 9.7

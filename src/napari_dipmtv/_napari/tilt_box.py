@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 from superqt.utils import signals_blocked
 
+from napari_dipmtv._napari.plots import LINE_COLOURS
 from napari_dipmtv._napari.stage_widget import button, enable, note
 from napari_dipmtv._napari.tilt_edits import edited, same_view
 from napari_dipmtv.io.tilt_rows import TiltRow, TiltTable
@@ -122,7 +124,7 @@ class TiltBox(QWidget):
                 item.setCheckState(Qt.CheckState.Checked if row.use else Qt.CheckState.Unchecked)
                 item.setToolTip("Tick: this view is used. Double-click: correct the angle.")
             elif row.problems and row.use:
-                item.setForeground(Qt.GlobalColor.darkYellow)
+                item.setForeground(QColor(LINE_COLOURS[0]))
             if not row.use:
                 item.setForeground(Qt.GlobalColor.gray)
             self.table.setItem(r, c, item)

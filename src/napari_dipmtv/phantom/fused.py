@@ -1,4 +1,4 @@
-"""A decorated core-shell particle to what a fused measurement of it gives: few noisy chemical tilts, many HAADF tilts."""
+"""A decorated core-shell particle to its fused measurement: few noisy chemical tilts, many HAADF tilts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OXYGEN = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FusedSimulation:
-    """Truth and measurement: ``truth`` (c, z, y, x) atoms per nm³, ``chemical`` counts and ``haadf`` counts, aligned."""
+    """Truth (c, z, y, x) in metal atoms per nm³, and what was counted: ``chemical`` and ``haadf``, aligned."""
 
     truth: Volume
     chemical: TiltSeries

@@ -22,20 +22,23 @@ class FusedSettings(StageSettings):
     iterations: int = knob(
         300,
         "Iterations",
-        "Primal-dual steps on the joint cost; weights and exponent are refitted during the first two thirds.",
+        "Primal-dual steps on the joint cost; the volume of the least cost seen is kept. "
+        "A contrast that is not linear "
+        "is refitted during the first two thirds.",
         ge=1,
         le=100000,
     )
     haadf_weight: float = knob(
-        1.0,
+        0.2,
         "HAADF weight",
-        "How far the HAADF is trusted. 1 takes its noise as it is; less leaves room for what the model of its contrast "
+        "How far the HAADF is trusted. 1 takes its noise as all that is wrong with it; "
+        "less leaves room for what the model of its contrast "
         "cannot explain (thickness, diffraction); 0 is the chemical reconstruction alone.",
         ge=0,
         le=100,
     )
     tv_strength: float = knob(
-        0.03,
+        0.06,
         "TV strength",
         "Weight of the total variation against the chemical data, without unit, the same at any size and dose. "
         "More gives flatter phases; less leaves noise.",
@@ -45,18 +48,21 @@ class FusedSettings(StageSettings):
     tv: TvKind = knob(
         "vectorial",
         "TV over channels",
-        "Vectorial counts an edge once when all channels have it there; per-channel, as published, treats them apart.",
+        "Vectorial counts an edge once when all channels have it there; per-channel, as "
+        "published, treats them apart.",
     )
     data_term: DataTerm = knob(
         "auto",
         "Data term",
-        "How the chemical misfit is weighed. Auto takes Poisson for counts, the covariance of the unmixing where there "
+        "How the chemical misfit is weighed. Auto takes Poisson for counts, the "
+        "covariance of the unmixing where there "
         "is one, and plain least squares for maps without statistics.",
     )
     gamma: float = knob(
         1.0,
         "Exponent",
-        "Exponent of the density in the HAADF model, where the fit begins. 1 is incoherent scattering: the signal grows "
+        "Exponent of the density in the HAADF model, where the fit begins. 1 is "
+        "incoherent scattering: the signal grows "
         "with the number of atoms, and the atomic number is in the weights. Published: 1.6.",
         ge=1,
         le=2,
@@ -64,7 +70,8 @@ class FusedSettings(StageSettings):
     learn_gamma: bool = knob(
         False,
         "Fit the exponent",
-        "Refit the exponent between 1 and 2 to the HAADF series as the volume becomes known. It mends a contrast that is "
+        "Refit the exponent between 1 and 2 to the HAADF series as the volume becomes "
+        "known. It mends a contrast that is "
         "not linear (thick samples); blurred edges ask for too large a one.",
     )
     learn_weights: bool = knob(
@@ -105,7 +112,7 @@ class FusedSettings(StageSettings):
 
 
 class PublishedFusedSettings(StageSettings):
-    """The fused procedure as released with Nat. Commun. 15, 3555 (2024): Poisson steps, SIRT-preconditioned HAADF steps, TV."""
+    """The fused procedure as released with Nat. Commun. 15, 3555 (2024)."""
 
     chemical_iterations: int = knob(
         100, "Chemical iterations", "Poisson steps on the chemical maps alone (first stage).", ge=1, le=100000

@@ -41,7 +41,7 @@ class TrustSettings(StageSettings):
         1000,
         "Likelihood repeats",
         "New measurements of the volume without its void whose best cavity is compared with that of the data. They "
-        "need no reconstruction: a thousand take seconds.",
+        "need no reconstruction: a thousand take half a minute.",
         ge=19,
         le=100000,
     )
@@ -58,7 +58,7 @@ class TrustSettings(StageSettings):
         "Refits",
         "Measurements without the void that are reconstructed before the likelihood test, like the data. They show "
         "what the fit itself does to the evidence.",
-        ge=0,
+        ge=3,
         le=1000,
     )
     planted_repeats: int = knob(

@@ -1,4 +1,4 @@
-"""A series, a method and settings to one number, the lower the better: prediction of unseen data, or distance from truth."""
+"""A series, a method and settings to one number: how badly unseen data, or the truth, are met."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from napari_dipmtv.sweep.workers import distributed, held, serial, threads_limit
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One scored point: the searched settings, their ``score`` (lower is better; None where it failed) and how long it took."""
+    """One point: the searched settings, their ``score`` (lower is better; None: failed), and the time it took."""
 
     point: Mapping[str, Any]
     score: float | None

@@ -22,6 +22,8 @@ from napari_dipmtv.tomo.dip_fit import DipFit, under
 from napari_dipmtv.tomo.problem import Problem, pose
 from napari_dipmtv.tomo.thinning import thin
 
+BEHIND = "CS-TV still foretells the held-out dose better: take more iterations, or CS-TV"
+CLEARLY = 1.05  # times the held-out misfit of CS-TV; at little noise a good fit stays a few per cent behind
 REHEARSALS = 30  # steps towards the CS-TV input
 # Variance of what a network cannot draw, of the mean variance of the maps. Without it the sum of strongly
 # anti-correlated channels, known fifty times better than their difference, pulls the weights until that is lost.
@@ -117,7 +119,8 @@ def _fit(
         if clock.last_steps_begin:
             if watch is not None:
                 networks.show(networks.crop.whole.series)
-            networks.open_cavities()
+            if watch is None or not watch.behind:  # a fit that is still far off would open its own mistakes
+                networks.open_cavities()
         clock.tick()
         losses = networks.step(clock.progress)
         if watch is not None and not clock.in_last_steps:
@@ -126,7 +129,8 @@ def _fit(
                 watch.go_back()
                 clock.end_soon()
 
-        said = ", ".join(dict.fromkeys([stage, *networks.notes]))
+        behind = watch is not None and clock.in_last_steps and watch.behind
+        said = ", ".join(dict.fromkeys([stage, *networks.notes, *([BEHIND] if behind else [])]))
         kept = partial(_checkpoint, replace(clock), networks, watch)
         yield State(clock.iteration, clock.total, losses, networks.volume, kept, said)
 
@@ -204,6 +208,8 @@ class Networks:
         alone: bool,
     ) -> None:
         self.crop, self.settings = crop, settings
+        guided = inputs is not None and settings.network_input == "cs-tv"
+        self.first = torch.cat(list(inputs)) if inputs is not None and guided else None
         self.cavities: tuple[Cavity, ...] = ()
         whole = crop.problem
         self.parts = [whole]
@@ -285,17 +291,26 @@ class Watch:
         self.problem = networks.crop.problem
         self.misfit = data_misfit(self.problem, settings.data_term, networks.crop.cut(held_out))
         self.patience = max(20, settings.iterations // LAST)
+        self.first = float("inf") if networks.first is None else self._misfit(networks.first)
         self.least, self.age = float("inf"), 0
         self.best: list[dict[str, torch.Tensor]] = []
 
     def look(self) -> float:
         """Misfit of the held-out part now."""
-        misfit = float(self.misfit.loss(self.problem.projector(self.networks.output())))
+        misfit = self._misfit(self.networks.output())
         self.age += 1
         if misfit < self.least:
             self.least, self.age = misfit, 0
             self.best = [fit.remember() for fit in self.networks.fits]
         return misfit
+
+    def _misfit(self, x: torch.Tensor) -> float:
+        return float(self.misfit.loss(self.problem.projector(x.to(self.problem.device))))
+
+    @property
+    def behind(self) -> bool:
+        """True while the CS-TV volume, made from the same part of the dose, foretells the other part clearly better."""
+        return self.least > CLEARLY * self.first
 
     @property
     def over(self) -> bool:

@@ -21,7 +21,7 @@ from napari_dipmtv.states import State
 from napari_dipmtv.trust.logistic import detection_curve
 from napari_dipmtv.trust.repeats import Maker, within
 from napari_dipmtv.trust.resample import generator, measured_again
-from napari_dipmtv.trust.result import LEAST_NATS, SEEN, CavityTest
+from napari_dipmtv.trust.result import LEAST_NATS, SEEN, CavityTest, refit_level
 from napari_dipmtv.trust.scan import CLEAR_PX, CavityScan
 from napari_dipmtv.trust.void import find_void
 
@@ -160,7 +160,11 @@ def _result(
     sizes_px: F64,
     words: str,
 ) -> CavityTest:
-    level = float(np.max([LEAST_NATS, *refitted, np.quantile(null, 1 - SEEN)])) if len(null) else float("inf")
+    level = (
+        float(max(LEAST_NATS, refit_level(refitted), np.quantile(null, 1 - SEEN)))
+        if len(null)
+        else float("inf")
+    )
     tried = np.full(len(sizes_px), float(len(planted)))
     seen = (planted > level).sum(axis=0).astype(np.float64)
     sizes = sizes_px * voxel_nm

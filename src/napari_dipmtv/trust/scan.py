@@ -34,9 +34,9 @@ from napari_dipmtv.trust.resample import noise_kind
 
 RADII_PX = (1.5, 2.0, 2.5, 3.0, 3.5, 4.5, 6.0, 8.0)
 CLEAR_PX = 1.5  # a ball keeps this far from the surface
-MOST_PLACES = 40_000  # per radius; more, and every second one is left out along each axis
+MOST_PLACES = 20_000  # per radius; more, and every second one is left out along each axis
 PATCH_PX, DRIFT = 8.0, 0.3
-MOST_PATCHES = 6  # along each axis
+MOST_PATCHES = 4  # along each axis
 FEWEST_COUNTS = 1e-3  # expected counts below this are treated as this, so that the logarithm stays finite
 
 
@@ -136,7 +136,7 @@ class CavityScan:
         volume = self.filled.data.astype(np.float64).transpose(0, 2, 1, 3) * self.gain
         return np.concatenate([self._projector @ channel.ravel() for channel in volume])
 
-    def flat(self, data: F32) -> F64:
+    def flat(self, data: F32 | F64) -> F64:
         """(..., c, t, y, x) to (..., pixels) in the order of the matrices: (c, y, t, x)."""
         moved = np.moveaxis(np.asarray(data, np.float64), -2, -3)
         return moved.reshape(*data.shape[:-4], -1)
@@ -176,7 +176,7 @@ class CavityScan:
         left = 1 - drops.data / np.maximum(self.mean, FEWEST_COUNTS)[drops.indices]
         seen = self._valid[drops.indices]
         logs = seen * np.log(np.clip(left, 1e-6, 1))
-        weights = csr_array((logs.astype(np.float32), drops.indices, drops.indptr), shape=drops.shape)
+        weights = csr_array((logs, drops.indices, drops.indptr), shape=drops.shape)
         return weights, np.asarray(drops @ self._valid)
 
     @cached_property
@@ -214,6 +214,9 @@ def _balls(centres_px: F64, radius_px: float, shape: tuple[int, ...]) -> csr_arr
     """1 inside each ball, a linear edge of one voxel; (balls, voxels in the order y, z, x)."""
     reach = int(np.ceil(radius_px + 1))
     steps = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    steps = steps[
+        np.linalg.norm(steps, axis=1) < radius_px + 1.5
+    ]  # a centre lies up to 0.9 from the middle of its voxel
     near = np.rint(centres_px).astype(np.int64)[:, None] + steps  # (balls, voxels, 3)
     distance = np.linalg.norm(near - centres_px[:, None], axis=-1)
     share = np.clip(radius_px + 0.5 - distance, 0, 1)
