@@ -51,7 +51,7 @@ def test_f38_closing_ends_the_run_at_once_and_cleanly(qapp: Any, tmp_path: Path)
         [sys.executable, "-W", "ignore", "-c", code],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,  # a window opens slowly on a busy machine
         env={**os.environ, "NAPARI_CONFIG": str(tmp_path / "settings.yaml"), "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr

@@ -58,7 +58,9 @@ def blind_l_references(
     window = energy.window(settings.core_low_ev, settings.core_high_ev)
     counted = [pair.core_loss.counts[..., window] for pair in series.tilts]
     _, scree = singular_spectra(counted, len(names) + 1)
-    images = [centred(pair.core_loss)[..., window] for pair in series.tilts]  # deconvolved noise misleads the ICA
+    images = [
+        centred(pair.core_loss)[..., window] for pair in series.tilts
+    ]  # deconvolved noise misleads the ICA
     smooth = [gaussian_filter(np.nan_to_num(image), (_SMOOTH_PX, _SMOOTH_PX, 0)) for image in images]
     components, _ = singular_spectra(
         smooth, len(names) + 1

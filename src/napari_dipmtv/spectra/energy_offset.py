@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,7 +17,10 @@ _STEPS = 8  # groups per channel: offsets are right to 1/16 of a channel
 def energy_offset_ev(image: SpectrumImage) -> F64:
     """What to add to the energy axis in each pixel (y, x): 0 unless `prepare` moved by whole channels."""
     grid = image.counts.shape[:2]
-    return np.broadcast_to(np.asarray(image.metadata.get(ENERGY_OFFSET, 0.0), dtype=np.float64), grid)
+    offset = image.metadata.get(ENERGY_OFFSET, 0.0)
+    if isinstance(offset, str):  # as a saved HyperSpy file gives it back
+        offset = json.loads(offset)
+    return np.broadcast_to(np.asarray(offset, dtype=np.float64), grid)
 
 
 def offset_groups(offset_ev: F64, step_ev: float) -> Iterator[tuple[float, NDArray[np.intp]]]:

@@ -137,10 +137,8 @@ def region_plural(series: SpectrumSeries, region: Region, low_loss: bool = True)
     y, x = np.nonzero(region.mask)
     low, core = (i.replace(counts=i.counts[y, x][None]) for i in (pair.low_loss, pair.core_loss))
     if low_loss:
-        plural = plural_scattering(low, low.energy.size)
-    else:
-        plural = core_plural(DualSpectrumImage(low, core))
-    return np.asarray(np.nansum(plural[0], axis=0, dtype=np.float64))
+        return np.asarray(np.nansum(plural_scattering(low, low.energy.size)[0], axis=0))
+    return np.asarray(np.nansum(core_plural(DualSpectrumImage(low, core))[0], axis=0, dtype=np.float64))
 
 
 def single_core(pair: DualSpectrumImage, settings: ReferenceSettings) -> SpectrumImage:

@@ -9,7 +9,7 @@ that.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,7 +37,7 @@ class Cavity:
         Natural logarithm of the likelihood ratio, empty over filled.
     """
 
-    centre_px: tuple[int, int, int]
+    centre_px: tuple[float, float, float]
     radius_px: float
     evidence: float
 
@@ -94,15 +94,36 @@ def _best(x: torch.Tensor, projector: Projector, misfit: DataMisfit) -> Cavity |
     filled = misfit.nats(p)
     gain = _gain_per_voxel(x, p, projector, misfit)
     depth = _depth(x)
-    best: Cavity | None = None
-    for radius in RADII_PX:
-        for centre in _promising(gain, depth, radius):
-            trial = Cavity(centre, radius, 0.0)
-            hole = x * ball(trial, x.shape[1:]).to(x.device)
-            evidence = filled - misfit.nats(p - projector(hole))
-            if best is None or evidence > best.evidence:
-                best = Cavity(centre, radius, evidence)
-    return best
+
+    def weighed(cavity: Cavity) -> Cavity:
+        hole = x * ball(cavity, x.shape[1:]).to(x.device)
+        return replace(cavity, evidence=filled - misfit.nats(p - projector(hole)))
+
+    trials = [
+        weighed(Cavity(centre, radius, 0.0))
+        for radius in RADII_PX
+        for centre in _promising(gain, depth, radius)
+    ]
+    best = max(trials, key=lambda cavity: cavity.evidence, default=None)
+    return None if best is None else _settled(best, weighed)
+
+
+def _settled(cavity: Cavity, weighed: Callable[[Cavity], Cavity]) -> Cavity:
+    """Move and resize the cavity by half voxels while that gains evidence."""
+    while True:
+        better = max((weighed(trial) for trial in _neighbours(cavity)), key=lambda trial: trial.evidence)
+        if better.evidence <= cavity.evidence:
+            return cavity
+        cavity = better
+
+
+def _neighbours(cavity: Cavity) -> Iterator[Cavity]:
+    z, y, x = cavity.centre_px
+    for step in (-0.5, 0.5):
+        yield replace(cavity, centre_px=(z + step, y, x))
+        yield replace(cavity, centre_px=(z, y + step, x))
+        yield replace(cavity, centre_px=(z, y, x + step))
+        yield replace(cavity, radius_px=max(cavity.radius_px + step, 1.0))
 
 
 def _gain_per_voxel(x: torch.Tensor, p: torch.Tensor, projector: Projector, misfit: DataMisfit) -> F32:
