@@ -26,6 +26,7 @@ from napari_dipmtv.io.volumes import load_labels, load_volume
 from napari_dipmtv.phantom import count_series, make_volume
 from napari_dipmtv.settings.base import knobs
 from napari_dipmtv.settings.phantom import PhantomSettings
+from napari_dipmtv.settings.presets import PRESETS
 
 TILTS = (-60.0, -40.0, -20.0, 0.0, 20.0, 40.0, 60.0)
 TINY = PhantomSettings(
@@ -117,6 +118,18 @@ def test_json_is_one_object_and_silent(stacks: Stacks, tmp_path: Path) -> None:
     done = call(*stacks.words(tmp_path / "out", "--method", "sirt", "--json"))
     assert json.loads(done.stdout)["method"] == "sirt"
     assert done.stderr == ""
+
+
+def test_a_preset_is_taken_and_a_wrong_name_lists_them(stacks: Stacks, tmp_path: Path) -> None:
+    wrong = call(*stacks.words(tmp_path / "out", "--method", "cs-tv", "--preset", "magic", "--json"))
+    assert wrong.exit_code == 2
+    assert "small detail" in json.loads(wrong.stdout)["error"]
+    words = ("--method", "cs-tv", "--preset", "small detail", "--iterations", 3)
+    done = call(*stacks.words(tmp_path / "out", *words))
+    assert done.exit_code == 0, done.output
+    taken = json.loads((tmp_path / "out/report.json").read_text())["settings"]["cs-tv"]
+    assert taken["tv_strength"] == PRESETS["cs-tv"]["small detail"].settings.tv_strength
+    assert taken["iterations"] == 3
 
 
 def test_json_errors_are_json_too(stacks: Stacks, tmp_path: Path) -> None:

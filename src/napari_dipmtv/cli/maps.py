@@ -48,6 +48,7 @@ from napari_dipmtv.cli.options import (
 from napari_dipmtv.data import ChannelMaps, MapStack, TiltSeries
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.align import AlignSettings
+from napari_dipmtv.settings.presets import preset
 from napari_dipmtv.settings.tomo import METHODS, Method, MethodSettings
 from napari_dipmtv.states import run
 
@@ -124,6 +125,10 @@ def reconstruct(
     counts: CountsOption = False,
     axes: AxesOption = None,
     tilt_axis: TiltAxisOption = "y",
+    preset_: Annotated[
+        str | None,
+        typer.Option("--preset", help="Named settings of the method; a wrong name lists them all."),
+    ] = None,
     iterations: Annotated[
         int | None, typer.Option("--iterations", help="Passes over the data or fitting steps.")
     ] = None,
@@ -151,7 +156,7 @@ def reconstruct(
     from napari_dipmtv.io.volumes import save_volume
 
     since = starting_point(checkpoint, resume, more)
-    chosen, settings = method_settings(method, iterations, seed, set_, since, more)
+    chosen, settings = method_settings(method, iterations, seed, set_, since, more, preset_)
     stack, files = read_maps(channel, maps, map_folder, channels, angles, pixel_nm, counts, axes, tilt_axis)
     series = _as_aligned(stack, as_json)
     foreseen = _foreseen(series, chosen, settings, device, as_json)
@@ -200,8 +205,10 @@ def method_settings(
     assignments: list[str] | None,
     since: Checkpoint | None = None,
     more: int | None = None,
+    preset_name: str | None = None,
 ) -> tuple[Method, MethodSettings]:
-    """Build the settings of a method from its name, the short options and ``--set``; a resumed run keeps its own."""
+    """Build the settings of a method from its name, a preset, the short options and ``--set``; a resumed run keeps its
+    own."""
     name = next((known for known in METHODS if known == method), None)
     if name is None:
         raise InputError(expected("--method", ", ".join(METHODS), method, "Choose one of them"))
@@ -221,6 +228,10 @@ def method_settings(
         raise InputError(
             expected(f"checkpoint {since.path}", "the settings of this version", "those of another", advice)
         )
+    if preset_name is not None:
+        if kept is not None:
+            raise InputError(expected("--preset", "none with --resume", preset_name, "Leave it out"))
+        kept = preset(name, preset_name).model_dump(mode="json")
     return name, settings_from(model, words, kept)
 
 

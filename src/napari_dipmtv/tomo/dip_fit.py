@@ -222,6 +222,7 @@ class DipFit:
         saved["least"] = np.array(self.least)
         if self.opening is not None:
             saved["opening"] = _host(self.opening)
+        saved["half"], saved["halvings"] = np.array(self.half), np.array(self.halvings)
         saved["input"], saved["taken"] = _host(self.input), np.array(self.taken)
         return saved
 
@@ -251,6 +252,7 @@ class DipFit:
         self.average = torch.from_numpy(saved["average"]).to(self.problem.device)
         self.input = torch.from_numpy(saved["input"]).to(self.problem.device)
         self.weight, self.taken = float(saved["weight"]), int(saved["taken"])
+        self.half, self.halvings = bool(saved["half"]), int(saved["halvings"])
         self.least = float(saved["least"])
 
 
