@@ -174,7 +174,7 @@ def test_f56_other_data_are_refused(change: str, series: TiltSeries, task: Task)
 
 def test_f56_other_settings_are_refused_by_name(series: TiltSeries, task: Task) -> None:
     other = Task.of(series, "dipm-tv", SETTINGS.replace(tv_strength=0.5, seed=3))
-    with pytest.raises(InputError, match=r"seed=0, tv_strength=0.02.* got seed=3, tv_strength=0.5"):
+    with pytest.raises(InputError, match=r"seed=0, tv_strength=0.002.* got seed=3, tv_strength=0.5"):
         must_continue(after(task, 3), other)
     with pytest.raises(InputError, match=r"method dipm-tv, as in the first run, got dip-tv"):
         must_continue(after(task, 3), Task.of(series, "dip-tv", SETTINGS))

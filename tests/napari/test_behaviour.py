@@ -242,7 +242,7 @@ def test_f48_the_window_answers_while_a_real_reconstruction_streams(
     bench.job.preview.connect(lambda *_: in_flight.append(bench.job.progress.iteration))
     clock.start()
     with qtbot.waitSignal(bench.job.ended, timeout=60_000):
-        bench.reconstruct("sirt", SirtSettings(iterations=300), "cpu", 0.1)
+        bench.reconstruct("sirt", SirtSettings(iterations=3000), "cpu", 0.1)
     clock.stop()
     assert len(lateness) > 20
     assert np.median(lateness) < 0.1

@@ -82,27 +82,26 @@ class FloatField(QLineEdit):
             self.changed.emit()
 
 
-class IntsField(QLineEdit):
-    """Several whole numbers, separated by commas."""
+class NumbersField(QLineEdit):
+    """Several numbers, whole or not, separated by commas."""
 
     changed = Signal()
 
-    def __init__(self, knob: Knob) -> None:
+    def __init__(self, knob: Knob, number: type[int] | type[float]) -> None:
         super().__init__()
-        self._name = knob.title
-        self.setPlaceholderText("whole numbers, e.g. 16, 32, 64")
+        self._name, self._number = knob.title, number
+        self._example = "whole numbers, e.g. 16, 32, 64" if number is int else "numbers, e.g. 1, 0.5, 2"
+        self.setPlaceholderText(self._example)
         self.editingFinished.connect(self._report)
 
-    def read(self) -> tuple[int, ...]:
+    def read(self) -> tuple[int | float, ...]:
         parts = self.text().replace(";", ",").replace(",", " ").split()
         try:
-            return tuple(int(part) for part in parts)
+            return tuple(self._number(part) for part in parts)
         except ValueError:
-            raise InputError(
-                expected(self._name, "whole numbers such as 16, 32, 64", repr(self.text()), "Correct them")
-            ) from None
+            raise InputError(expected(self._name, self._example, repr(self.text()), "Correct them")) from None
 
-    def write(self, value: tuple[int, ...]) -> None:
+    def write(self, value: tuple[int | float, ...]) -> None:
         self.setText(", ".join(str(part) for part in value))
         self.changed.emit()
 
@@ -196,7 +195,7 @@ class SeveralField(QWidget):
             box.setChecked(choice in value)
 
 
-Field = IntField | FloatField | IntsField | TextField | ChoiceField | SwitchField | SeveralField
+Field = IntField | FloatField | NumbersField | TextField | ChoiceField | SwitchField | SeveralField
 
 
 def field_for(knob: Knob) -> Field:
@@ -213,8 +212,8 @@ def field_for(knob: Knob) -> Field:
         inner = get_args(knob.annotation)[0]
         if get_origin(inner) is Literal:
             return SeveralField(knob)
-        if inner is int:
-            return IntsField(knob)
+        if inner in (int, float):
+            return NumbersField(knob, inner)
     simple = {bool: SwitchField, int: IntField, float: FloatField, str: TextField}
     if knob.annotation not in simple:
         raise TypeError(f"no control for setting '{knob.name}' of type {knob.annotation}")
