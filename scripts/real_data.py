@@ -74,9 +74,9 @@ def needle(out: Path) -> dict[str, Volume]:
 
     out.mkdir(parents=True, exist_ok=True)
     stack = get_needle_data(aligned=True)
-    axis = stack.axes_manager[0]
-    tilts = axis.offset + axis.scale * np.arange(axis.size)
-    views = binned(np.asarray(stack.data, dtype=np.float32)) / BINNING**2
+    tilts = stack.tilts.data[:, 0]
+    upright = np.rot90(np.asarray(stack.data, dtype=np.float32), axes=(1, 2))  # ETSpy's tilt axis runs along x
+    views = binned(np.ascontiguousarray(upright)) / BINNING**2
     tifffile.imwrite(out / "haadf.tif", views[::8] - np.median(views))
     (out / "tilts.txt").write_text("\n".join(str(tilt) for tilt in tilts[::8]))
     pixel_nm = stack.axes_manager[-1].scale * BINNING
