@@ -71,7 +71,7 @@ def test_the_volumes_are_the_particle(small: tuple[Path, demo.DemoReport]) -> No
     methods = small[1].facts["methods"]
     assert methods["cs-tv"]["nrmse"] < methods["sirt"]["nrmse"] < 0.7
     assert methods["cs-tv"]["iou"]["Fe3O4 shell"] > 0.6
-    assert methods["cs-tv"]["iou"]["FeO core"] > 0.4  # a few voxels of core at this size
+    assert methods["cs-tv"]["iou"]["FeO core"] > 0.45  # mixed voxels go to the phase that fills most of them
 
 
 def test_the_table_begins_with_the_truth(small: tuple[Path, demo.DemoReport]) -> None:
