@@ -75,7 +75,9 @@ def needle(out: Path) -> dict[str, Volume]:
     out.mkdir(parents=True, exist_ok=True)
     stack = get_needle_data(aligned=True)
     tilts = stack.tilts.data[:, 0]
-    upright = np.rot90(np.asarray(stack.data, dtype=np.float32), axes=(1, 2))  # ETSpy's tilt axis runs along x
+    upright = np.rot90(
+        np.asarray(stack.data, dtype=np.float32), axes=(1, 2)
+    )  # ETSpy's tilt axis runs along x
     views = binned(np.ascontiguousarray(upright)) / BINNING**2
     tifffile.imwrite(out / "haadf.tif", views[::8] - np.median(views))
     (out / "tilts.txt").write_text("\n".join(str(tilt) for tilt in tilts[::8]))
