@@ -24,14 +24,22 @@ T = TypeVar("T")
 PAGE = Path(__file__).with_name("results.md")
 
 
-def options(words: str) -> argparse.Namespace:
-    """Command line of a benchmark: ``--write`` and ``--device``."""
+def options(words: str, names: tuple[str, ...] = ()) -> argparse.Namespace:
+    """Command line of a benchmark: ``--write`` and ``--device``, and which of ``names`` to run, all when none is given."""
     parser = argparse.ArgumentParser(description=words)
+    if names:
+        parser.add_argument("names", nargs="*", choices=(*names, []), help="run these only")
     parser.add_argument("--write", action="store_true", help="put the table into benchmarks/results.md")
     parser.add_argument(
         "--device", choices=("cpu", "cuda"), default="cpu", help="fill the tables of this device"
     )
     return parser.parse_args()
+
+
+def data_folder() -> Path:
+    """The folder of real data: DIPMTV_DATA, or ``shared/data`` beside the checkout; may be absent."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    return Path(os.environ.get("DIPMTV_DATA", beside))
 
 
 def seconds(work: Callable[[], object], repeats: int = 5) -> float:

@@ -57,6 +57,7 @@ VARIANTS = {
     "DIPm-TV (default)": Variant("dipm-tv", BOTH),
     "prior alone (TV 0)": Variant("dipm-tv", BOTH.replace(tv_strength=0)),
     "TV alone (CS-TV, best of 8 strengths)": Variant("cs-tv", CsTvSettings()),
+    "no polish": Variant("dipm-tv", BOTH.replace(polish=0)),
     "no cavity test": Variant("dipm-tv", BOTH.replace(cavities=False)),
     "softplus instead of fractions": Variant("dipm-tv", BOTH.replace(output="softplus")),
     "skips and random input": Variant("dipm-tv", BOTH.replace(network_input="random", skips=(4, 4, 4))),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,10 @@ def particle() -> dict[str, F32]:
     """Reconstruct the simulated particle in four ways, print the errors and give the volumes by name."""
     measured = simulate_fused()
     truth, chemical, haadf = measured.truth, measured.chemical, measured.haadf
-    first = fuse_states(chemical, haadf, "fused-published", PublishedFusedSettings(iterations=1))
+    first = fuse_states(chemical, haadf, "fused-published", PublishedFusedSettings(iterations=100))
     volumes = {
         "truth": truth.data,
-        "chemistry alone, Poisson": list(islice(first, 100))[-1].snapshot().data,
+        "chemistry alone, Poisson": list(first)[-1].snapshot().data,
         "chemistry alone, CS-TV": reconstruct(chemical, "cs-tv", CsTvSettings(tv_strength=0.05)).volume.data,
         "fused, as published": fuse(chemical, haadf, "fused-published").volume.data,
         "fused, joint likelihood": fuse(chemical, haadf).volume.data,

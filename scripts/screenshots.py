@@ -40,7 +40,7 @@ def main() -> None:
     viewer.window.resize(*SIZE)
     dock = MainWidget(viewer)
     viewer.window.add_dock_widget(dock, name="DIPm-TV", area="right")
-    load, references, unmix, align, reconstruct, inspect, export = dock.panels
+    load, references, unmix, align, reconstruct, inspect, trust, export = dock.panels
     job = dock.bench.job
 
     def press(step: int, button: QAbstractButton) -> None:
@@ -105,7 +105,7 @@ def main() -> None:
     save("6_planes")
     with tempfile.TemporaryDirectory() as somewhere, contextlib.chdir(somewhere):
         export.folder.setText("nanocube")
-        press(6, export.job_bar.start)
+        press(7, export.job_bar.start)
         finish()
         save("7_export")
     viewer.close()

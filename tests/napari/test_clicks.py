@@ -36,7 +36,7 @@ def test_from_open_sample_to_the_void_in_eight_clicks(
     viewer = make_napari_viewer()
     main = MainWidget(viewer)
     viewer.window.add_dock_widget(main, name="DIPm-TV")
-    load, references, unmix, align, reconstruct, inspect, _ = main.panels
+    load, references, unmix, align, reconstruct, inspect, *_ = main.panels
     align.form.setValue(AlignSettings(rounds=2, find_axis_angle=False))
     reconstruct.method.setCurrentIndex(reconstruct.method.findData("cs-tv"))
     inspect.form.setValue(inspect.form.value().replace(void_fraction=0.8, smallest_void_voxels=4))

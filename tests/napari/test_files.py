@@ -107,7 +107,7 @@ def test_one_labels_layer(tmp_path: Path) -> None:
 def test_maps_are_sent_to_the_export_dock(tmp_path: Path) -> None:
     viewer = ViewerModel()
     bench_of(viewer).layers.show_maps(maps(), "maps")
-    with pytest.raises(InputError, match="step 7"):
+    with pytest.raises(InputError, match="step 8"):
         write_volume(str(tmp_path / "out"), [viewer.layers[0].as_layer_data_tuple()])
 
 

@@ -42,6 +42,7 @@ def test_there_is_a_dock_for_everything(manifest: PluginManifest) -> None:
         "Align",
         "Reconstruct",
         "Inspect",
+        "Trust",
         "Export",
     ]
     used = {

@@ -38,7 +38,7 @@ def test_from_demo_to_files(make_napari_viewer: Any, qtbot: Any, tmp_path: Path)
     viewer = make_napari_viewer()
     main = MainWidget(viewer)
     viewer.window.add_dock_widget(main, name="DIPm-TV")
-    load, references, unmix, align, reconstruct, inspect, export = main.panels
+    load, references, unmix, align, reconstruct, inspect, _, export = main.panels
     session, job = main.bench.session, main.bench.job
 
     def press(step: int, button: Any, run: bool = True) -> None:
@@ -82,12 +82,12 @@ def test_from_demo_to_files(make_napari_viewer: Any, qtbot: Any, tmp_path: Path)
     export.folder.setText(str(tmp_path / "out"))
     export.formats["mrc"].setChecked(True)
     export.formats["stl"].setChecked(True)
-    press(6, export.job_bar.start)
+    press(7, export.job_bar.start)
 
     names = [layer.name for layer in viewer.layers]
     for name in ("Core-loss sum", "FeO", "Fe3O4 (aligned)", "FeO (SIRT)", "Fe3O4 (DIPm-TV)", "Phases"):
         assert name in names
-    assert [main.steps.button(i).text()[0] for i in range(7)] == [*"✓✓✓✓✓✓", "7"]
+    assert [main.steps.button(i).text()[0] for i in range(8)] == [*"✓✓✓✓✓✓", "7", "8"]
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert {
         "volume_FeO.tif",

@@ -9,7 +9,9 @@ from scipy.ndimage import gaussian_filter1d
 from napari_dipmtv.data import DualSpectrumImage, EnergyAxis, SpectrumImage, SpectrumSeries
 from napari_dipmtv.errors import InputError
 from napari_dipmtv.spectra import denoise, fourier_log, fourier_ratio, thickness
+from napari_dipmtv.spectra.background import fit_power_law, power_law
 from napari_dipmtv.spectra.decompose import singular_spectra
+from napari_dipmtv.spectra.plural import zero_loss_window
 
 LOW = EnergyAxis(-10.0, 0.25, 561)
 CORE = EnergyAxis(600.0, 0.5, 400)
@@ -81,14 +83,50 @@ def test_fourier_log_leaves_single_scattering(known):
     )
 
 
+def above_background(counts):
+    """Take off the power law through 600 to 690 eV."""
+    return counts - power_law(*fit_power_law(counts, CORE, 600, 690), CORE, 690)
+
+
 def test_fourier_ratio_leaves_the_single_core_loss(known):
     pair, _, ideal = known
-    found = fourier_ratio(pair).counts[0]
-    window = CORE.window(650, 799)
+    found = fourier_ratio(pair).counts[0].astype(float)
+    edges, wanted = above_background(found), above_background(ideal)
+    recorded = above_background(pair.core_loss.counts[0].astype(float))
+    window, behind = (
+        CORE.window(700, 799),
+        CORE.window(728, 736),
+    )  # an edge scattered by one plasmon lies there
     for i in range(4):
-        assert np.abs(found[i, window] - ideal[i, window]).max() < 0.04 * ideal[i, window].max()
-    behind = CORE.window(728, 736)  # where the edge scattered by one plasmon lies
-    assert pair.core_loss.counts[0, 3, behind].sum() > 1.5 * ideal[3, behind].sum()
+        assert np.abs(edges[i, window] - wanted[i, window]).max() < 0.02 * wanted[i, window].max()
+        assert edges[i, behind].sum() == pytest.approx(wanted[i, behind].sum(), rel=0.03)
+    assert recorded[3, behind].sum() > 2 * wanted[3, behind].sum()
+    np.testing.assert_allclose(found[:, :100], pair.core_loss.counts[0, :, :100], rtol=0.01)  # the background
+
+
+def test_fourier_ratio_takes_an_edge_without_background(known):
+    """What eXSpy and DigitalMicrograph want as input: the pre-edge holds nothing."""
+    pair, _, ideal = known
+    edge = np.where(CORE.values > 705, above_background(pair.core_loss.counts[0].astype(float)), 0.0)
+    found = fourier_ratio(DualSpectrumImage(pair.low_loss, pair.core_loss.replace(counts=edge[None])))
+    wanted = above_background(ideal)
+    window = CORE.window(706, 799)
+    np.testing.assert_allclose(
+        found.counts[0, :, window].sum(axis=1), wanted[:, window].sum(axis=1), rtol=0.02
+    )
+
+
+def test_a_broad_zero_loss_peak_is_counted_whole(known):
+    """The same electrons at 0.9 and 2.5 eV resolution give the same thickness: the tails are no losses."""
+    low = known[0].low_loss
+    blurred = gaussian_filter1d(low.counts, np.sqrt(2.5**2 - 0.9**2) / 2.355 / LOW.step_ev, axis=-1)
+    sharp, broad = (
+        thickness(SpectrumSeries((DualSpectrumImage(image, image),))).t_over_lambda[0, 0]
+        for image in (low, low.replace(counts=blurred))
+    )
+    np.testing.assert_allclose(broad, sharp, rtol=0.02)
+    assert np.diff(LOW.values[zero_loss_window(low)][[0, -1]]) == pytest.approx(8.0)
+    assert np.diff(LOW.values[zero_loss_window(low.replace(counts=blurred))][[0, -1]]) > 13
 
 
 def test_fourier_ratio_refuses_a_core_loss_of_finer_channels(known):

@@ -86,6 +86,41 @@ def test_specks_of_noise_do_not_widen_the_box() -> None:
     assert crop_to_object(problem, volume.replace(data=speckled)).box == crop_to_object(problem, volume).box
 
 
+@pytest.mark.parametrize("size", [3, 4, 5, 6])
+@pytest.mark.parametrize("field", [24, 25])
+def test_the_box_of_a_tiny_particle_suits_the_network(size: int, field: int) -> None:
+    """Three levels halve a side three times, and reflecting padding needs two voxels then."""
+    data = np.zeros((2, field, field, field), np.float32)
+    inside = slice(9, 9 + size)
+    data[0, inside, inside, inside] = 1
+    data[1, 9, inside, inside] = 0.5
+    volume = Volume(data, ("core", "shell"), 0.5)
+    problem = pose(counted(volume, 50.0), CPU)
+    assert max(stop - first for first, stop in crop_to_object(problem, volume).box) < 12
+    for first, stop in crop_to_object(problem, volume, least_px=9).box:
+        assert 9 <= stop - first <= 12
+        assert abs((first + stop) / 2 - (9 + size / 2)) < 2.5  # still around the particle
+
+
+@pytest.mark.parametrize(("size", "shape"), [(3, (24, 24)), (6, (21, 25))])
+def test_a_tiny_particle_is_reconstructed(size: int, shape: tuple[int, int]) -> None:
+    ny, nx = shape
+    data = np.zeros((1, nx, ny, nx), np.float32)
+    data[0, 9 : 9 + size, 8 : 8 + size, 10 : 10 + size] = 1
+    series = counted(Volume(data, ("core",), 0.5), 200.0)
+    found = reconstruct(series, "dipm-tv", DipSettings(iterations=6, precision="float32")).volume
+    assert found.data.shape == (1, nx, ny, nx)
+    assert found.data.sum() > 0
+
+
+def test_a_field_thinner_than_asked_for_is_kept_whole() -> None:
+    data = np.zeros((1, 24, 7, 24), np.float32)
+    data[0, 10:13, 2:5, 10:13] = 1
+    volume = Volume(data, ("core",), 0.5)
+    crop = crop_to_object(pose(counted(volume, 50.0), CPU), volume, least_px=9)
+    assert crop.box[1] == (0, 7)
+
+
 def test_a_cropped_fit_is_as_good_as_a_whole_one() -> None:
     truth = moved(particle(20), (2, 0, -2), 32)
     series = counted(truth, 4.0)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -130,6 +131,29 @@ def test_f27_maps_too_small_for_the_network_are_refused_in_words() -> None:
         reconstruct(series, "dipm-tv", SMALL.replace(filters=(4, 4, 4, 4), skips=(0, 0, 0, 0)))
     done = reconstruct(series, "dipm-tv", SMALL.replace(iterations=1))
     assert done.volume.data.shape == (2, 16, 16, 16)
+
+
+@pytest.mark.parametrize("method", ["sirt", "cs-tv", "dipm-tv"])
+def test_the_projector_of_astra_serves_every_method(method: Method, series: TiltSeries) -> None:
+    """Box and all: the weights differ by some 1e-5, and so do the volumes of a few steps."""
+    pytest.importorskip("astra")
+    settings = {
+        "sirt": SirtSettings(iterations=5),
+        "cs-tv": CsTvSettings(iterations=10),
+        "dipm-tv": SMALL.replace(iterations=3, network_input="cs-tv", crop=True),
+    }[method]
+    own = reconstruct(series, method, settings).volume.data
+    astra = reconstruct(series, method, settings.replace(projector="astra")).volume.data
+    assert 0 < np.linalg.norm(astra - own) < 2e-3 * np.linalg.norm(own)
+
+
+def test_f28_astra_without_a_gpu_is_refused_before_its_kernels_are_called(
+    series: TiltSeries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_dipmtv.tomo.reconstruct.pick_device", lambda _: torch.device("cuda"))
+    monkeypatch.setitem(sys.modules, "astra", SimpleNamespace(use_cuda=lambda: False))
+    with pytest.raises(DeviceError, match="ASTRA on CUDA"):
+        reconstruct(series, "sirt", SirtSettings(projector="astra"), "cuda")
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: str(error)[:30] or "MemoryError")

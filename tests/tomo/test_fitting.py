@@ -14,7 +14,7 @@ from napari_dipmtv.settings.tomo import DipSettings
 from napari_dipmtv.states import run
 from napari_dipmtv.tomo.data_term import data_misfit
 from napari_dipmtv.tomo.dip_fit import DipFit
-from napari_dipmtv.tomo.dip_tv import Clock
+from napari_dipmtv.tomo.dip_watch import Clock
 from napari_dipmtv.tomo.network import DipNetwork
 from napari_dipmtv.tomo.problem import pose
 from napari_dipmtv.tomo.reconstruct import reconstruct_states

@@ -327,5 +327,5 @@ def test_tied_channels_come_apart_early(truth: Volume, monkeypatch: pytest.Monke
     assert usual < 0.8 * error(
         reconstruct(tied, "dipm-tv", settings.replace(network_input="random")).volume, truth
     )
-    monkeypatch.setattr(tomo.dip_tv, "MODEL_ERROR", 0.02)  # as CS-TV takes the covariance
+    monkeypatch.setattr(tomo.dip_networks, "MODEL_ERROR", 0.02)  # as CS-TV takes the covariance
     assert usual < 0.85 * error(reconstruct(tied, "dipm-tv", settings).volume, truth)

@@ -64,6 +64,7 @@ def test_a_row_of_the_publications(name: str) -> None:
         "precision": "float32",
         "crop": False,
         "cavities": False,
+        "polish": 0,
         "held_out": 0,
         "average": 0,
     }

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_warning
 
 from napari_dipmtv import pipeline
-from napari_dipmtv._napari.compare import difference, side_by_side
 from napari_dipmtv._napari.drawing import volume_group
 from napari_dipmtv._napari.iterators import mapped, once
-from napari_dipmtv._napari.loading import Loading
 from napari_dipmtv._napari.preferences import preferences
 from napari_dipmtv._napari.project_file import Reopened, project_of, reopen, source_of, stage_settings
+from napari_dipmtv._napari.reconstructing import Offer, Reconstructing
 from napari_dipmtv._napari.report import report_of
 from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.session import Reconstruction, Stage
-from napari_dipmtv.data import Region, SpectrumSeries, Volume
+from napari_dipmtv.data import Region, SpectrumSeries
 from napari_dipmtv.io.project import Nudge, Project, load_project, save_project
 from napari_dipmtv.settings.align import AlignSettings
 from napari_dipmtv.states import Result, State
@@ -30,15 +29,6 @@ if TYPE_CHECKING:
     from napari_dipmtv.settings.base import StageSettings
     from napari_dipmtv.settings.inspect import SegmentSettings
     from napari_dipmtv.settings.spectra import PrepareSettings, ReferenceSettings, UnmixSettings
-    from napari_dipmtv.settings.tomo import Method, MethodSettings
-
-TITLES: Mapping[str, str] = {
-    "wbp": "WBP",
-    "sirt": "SIRT",
-    "cs-tv": "CS-TV",
-    "dip-tv": "DIP-TV",
-    "dipm-tv": "DIPm-TV",
-}
 
 _benches: weakref.WeakKeyDictionary[ViewerModel, Bench] = weakref.WeakKeyDictionary()
 
@@ -50,13 +40,13 @@ def bench_of(viewer: ViewerModel) -> Bench:
     return _benches[viewer]
 
 
-class Bench(Loading):
+class Bench(Reconstructing):
     """The verbs of all stages; the docks call them."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__(viewer)
-        self._output = Path("results")
         self.session.changed.connect(self._autosave)
+        self.job.ended.connect(self._save_results)
 
     def prepare(self, settings: PrepareSettings) -> None:
         """Bring the spectra to electrons on one energy axis."""
@@ -113,7 +103,7 @@ class Bench(Loading):
             self.session.nudges = ()
             self.session.put("tilt_series", result.value)
 
-        self._run("align", "tilt_series", states, keep, settings)
+        self._run("align", "tilt_series", states, keep, settings, keeps=True)
 
     def nudge(self, view: int, dx_px: float, dy_px: float) -> None:
         """Move the content of one aligned view to the right and down, starting from the unaligned maps again."""
@@ -137,56 +127,12 @@ class Bench(Loading):
 
         self._run("move", "tilt_series", lambda: once("Moving", move), keep)
 
-    def estimate(self, method: Method, settings: MethodSettings, device: str) -> None:
-        """Time a few steps and tell what the whole reconstruction would take."""
-        series = self.session.value("tilt_series")
-
-        def states() -> Iterator[State[Any]]:
-            from napari_dipmtv.tomo.estimate import estimate_states
-
-            return estimate_states(series, method, settings, device)
-
-        self._run("estimate", None, states, lambda result: self.estimated.emit(result.value))
-
     def assume_aligned(self) -> None:
         """Take the maps as they are."""
         with telling():
             self._refuse_while_running()
             self.session.nudges = ()
             self.session.put("tilt_series", pipeline.assume_aligned(self.session.value("maps")))
-
-    def reconstruct(
-        self, method: Method, settings: MethodSettings, device: str, stream_s: float | None
-    ) -> None:
-        """Reconstruct a volume; its layers grow while it is made, at most every ``stream_s`` seconds (None: not)."""
-        series, title = self.session.value("tilt_series"), TITLES[method]
-
-        def keep(result: Result[Volume]) -> None:
-            shown = f"{title}, stopped at {result.iterations}" if result.stopped else title
-            made = Reconstruction(
-                volume=result.value,
-                title=shown,
-                series=series,
-                method=method,
-                settings=dict(self._settings),
-                device=device,
-                losses=result.losses,
-                iterations=result.iterations,
-                seconds=result.seconds,
-                stopped=result.stopped,
-            )
-            self.layers.finish_stream(made.volume, shown, volume_group(len(self.session.results)))
-            self.session.add_result(made)
-
-        self._streamed_title = f"{title}, running"
-        self._run(
-            "reconstruct",
-            "volume",
-            lambda: pipeline.reconstruct_states(series, method, settings, device),
-            keep,
-            settings,
-            stream_s=stream_s,
-        )
 
     def segment(self, settings: SegmentSettings) -> None:
         """Name the phases of the current volume and measure them."""
@@ -255,15 +201,18 @@ class Bench(Loading):
             self.settings_loaded.emit(project)
             self._restore(found)
             self.project_path = path
+            if found.run is not None:
+                self._put_offer(Offer(found.run, found.tilt_series))
 
         self._run("load", "series", lambda: once("Opening", read), keep)
 
     def _restore(self, found: Reopened) -> None:
         if found.note:
             show_warning(found.note)
+        if found.tilt_series is not None:
+            self.session.restore({"tilt_series": found.tilt_series})
         if found.volume is None:
             return
-        self.session.restore({"tilt_series": found.tilt_series})
         group = volume_group(len(self.session.results))
         self.layers.show_volume(found.volume.volume, found.volume.title, group)
         self.session.add_result(found.volume)
@@ -278,36 +227,15 @@ class Bench(Loading):
             with telling():
                 save_project(self.project(), self.project_path)
 
+    def _save_results(self, _: int) -> None:
+        """Bring the results of a saved project up to date, so that it reopens where one was."""
+        made = self.job.name in ("reconstruct", "segment") and self.session.has("volume")
+        if made and self.project_path is not None and not self.job.running:
+            self.export(self._output, ("ome-tiff",))
+
     def settings_of(self, stage: str, usual: StageSettings) -> StageSettings:
         """Settings with which a stage was last run, else the usual ones."""
         return self._settings.get(stage, usual)
-
-    def show_result(self, result: Reconstruction) -> None:
-        """Make a finished reconstruction the current one and show it again, its layers too where they were deleted."""
-        with telling():
-            self._refuse_while_running()
-            self.layers.look_at(self._revived(result))
-            self.session.put("volume", result)
-
-    def compare(self, results: Sequence[Reconstruction]) -> None:
-        """Show finished reconstructions next to each other with the same contrast."""
-        with telling():
-            self._refuse_while_running()
-            side_by_side(self.layers, {self._revived(made): made for made in results})
-
-    def subtract(self, first: Reconstruction, second: Reconstruction) -> None:
-        """Show the difference of two finished reconstructions."""
-        with telling():
-            self._refuse_while_running()
-            difference(self.layers, first, second)
-
-    def _revived(self, result: Reconstruction) -> str:
-        """Group of the layers of a result, which are made again where somebody has deleted them."""
-        group = volume_group(self.session.results.index(result))
-        if not self.layers.alive(group):
-            self.layers.clear(group)
-            self.layers.show_volume(result.volume, result.title, group)
-        return group
 
     def show_phases(self, wanted: bool) -> None:
         """Show the phases, or the densities that they were made from."""

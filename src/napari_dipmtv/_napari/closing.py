@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.task_status import Status
@@ -35,7 +36,7 @@ class Closing:
             # napari keeps this method private, but its own thread_worker is the only other way to the question
             # "still running, close?" and cannot be used here: it swallows RuntimeErrors of generators
             self._task = window._register_task_status(
-                PLUGIN, Status.BUSY, f"{self._job.name} is running", self._job.shutdown
+                PLUGIN, Status.BUSY, f"{self._job.name} is running", _weakly(self._job)
             )
 
     def _end(self, _: int) -> None:
@@ -43,3 +44,15 @@ class Closing:
         if window is not None and self._task is not None:
             window._update_task_status(self._task, Status.COMPLETED)
         self._task = None
+
+
+def _weakly(job: Job) -> Callable[[], None]:
+    """`Job.shutdown` for the list of tasks, which napari keeps after the window is gone and all tasks with it."""
+    held = weakref.ref(job)
+
+    def shutdown() -> None:
+        living = held()
+        if living is not None:
+            living.shutdown()
+
+    return shutdown

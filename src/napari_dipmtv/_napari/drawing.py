@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from napari_dipmtv._napari.layers import Layers
 from napari_dipmtv._napari.session import Session, Stage
+from napari_dipmtv._napari.trust_layers import GROUP
 
 
 def draw(stage: Stage, session: Session, layers: Layers) -> None:
@@ -23,6 +24,8 @@ def draw(stage: Stage, session: Session, layers: Layers) -> None:
         layers.show_maps(value, "aligned", " (aligned)")
     elif stage == "segmentation":
         layers.show_segmentation(value, session.value("volume").volume.channels)
+    elif stage == "trust" and value.study.ensemble is not None:
+        layers.show_probabilities(value.study.ensemble.probability, value.study.volume.voxel_nm)
 
 
 def volume_group(index: int) -> str:
@@ -39,5 +42,6 @@ def _clear(stage: Stage, layers: Layers) -> None:
         # volumes are drawn while they are made; without a current one, none may be left to be mistaken for it
         "volume": tuple(name for name in layers.groups() if name.startswith(("volume", "difference"))),
         "segmentation": ("labels",),
+        "trust": (GROUP,),
     }
     layers.clear(*groups.get(stage, ()))

@@ -65,7 +65,7 @@ PER_ROW = 3
 class ExportWidget(StageWidget):
     """Chooses folder and formats, writes and lists the files."""
 
-    title = "7 · Export"
+    title = "8 · Export"
     intro = (
         "Writes volume, phases, measures (CSV), maps and a report of all settings (JSON). "
         "Every file is complete or not there."

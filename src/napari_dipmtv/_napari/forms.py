@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Generic, TypeVar
 
 from qtpy.QtCore import Qt, Signal
@@ -19,6 +20,8 @@ S = TypeVar("S", bound=StageSettings)
 class SettingsForm(QWidget, Generic[S]):
     """Edits one frozen settings model.
 
+    ``main`` names the settings that are seen at once, where these are not the ones that their knobs say.
+
     ``valueChanged`` is emitted with every valid new model; ``validityChanged`` with the sentence of what is wrong, or
     with an empty text.
     """
@@ -26,9 +29,10 @@ class SettingsForm(QWidget, Generic[S]):
     valueChanged = Signal(object)
     validityChanged = Signal(str)
 
-    def __init__(self, model: type[S]) -> None:
+    def __init__(self, model: type[S], main: Collection[str] | None = None) -> None:
         super().__init__()
         self._model = model
+        self._main = main
         self._fields: dict[str, Field | SettingsForm[Any]] = {}
         self._setting = False
         self.problem = ""
@@ -74,7 +78,8 @@ class SettingsForm(QWidget, Generic[S]):
                 continue
             field = field_for(knob)
             self._take(knob, field, field.changed)
-            _add_row(more if knob.advanced else main, knob, field)
+            hidden = knob.advanced if self._main is None else knob.name not in self._main
+            _add_row(more if hidden else main, knob, field)
         layout.addLayout(main)
         for group in nested:
             layout.addWidget(group)

@@ -85,7 +85,7 @@ class InspectWidget(StageWidget):
             self.profile.update_plot()
         if self.session.has("measures"):
             self._fill(self.session.value("measures"))
-            self.status.setText("Phases are named and measured. Go on with step 7.")
+            self.status.setText("Phases are named and measured. Ask with step 7 whether the void is real.")
         else:
             self.table.setRowCount(0)
         self.table.setVisible(self.table.rowCount() > 0)

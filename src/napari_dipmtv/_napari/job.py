@@ -54,6 +54,7 @@ class Job(QObject):
         self.progress = Progress()
         self.run_id = 0
         self.preview_cost_s = 0.0  # how long the window was busy with the last preview
+        self.dropping = False  # somebody wants nothing of this run, unlike at a shutdown
         self._worker: Worker | None = None
         self._timer = QTimer(self)
         self._timer.setInterval(POLL_MS)
@@ -78,7 +79,12 @@ class Job(QObject):
         )
 
     def start(
-        self, name: str, make_states: Callable[[], Iterator[State[Any]]], *, stream_s: float | None = None
+        self,
+        name: str,
+        make_states: Callable[[], Iterator[State[Any]]],
+        *,
+        stream_s: float | None = None,
+        keeps: bool = False,
     ) -> int:
         """Start a run; ``make_states`` is called in the worker thread, so that long preparation blocks nothing.
 
@@ -91,6 +97,8 @@ class Job(QObject):
         stream_s : float, optional
             Shortest time between two snapshots that are sent on the way, at most as often as the window bears; None
             sends none.
+        keeps : bool
+            A part of the work is of use: what an error leaves of it is kept, and said to be a part.
 
         Returns
         -------
@@ -108,7 +116,8 @@ class Job(QObject):
         self.name, self.progress = name, Progress(stage=name)
         self.run_id += 1
         self.preview_cost_s = 0.0
-        self._worker = Worker(make_states, stream_s)
+        self.dropping = False
+        self._worker = Worker(make_states, stream_s, keeps=keeps)
         self._worker.start()
         self._timer.start()
         self.started.emit(self.run_id)
@@ -127,7 +136,7 @@ class Job(QObject):
     def cancel(self) -> None:
         """End after the current step and drop what was reached."""
         if self._worker is not None:
-            self._worker.discard = True
+            self.dropping = self._worker.discard = True
             self._worker.halt()
 
     def stream_every(self, seconds: float | None) -> None:

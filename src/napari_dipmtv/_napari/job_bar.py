@@ -20,7 +20,7 @@ class JobBar(QWidget):
 
     def __init__(self, job: Job, name: str, start_text: str, start_tip: str, *, keeps: bool = False) -> None:
         super().__init__()
-        self._job, self._name, self._start_tip = job, name, start_tip
+        self._job, self.kind, self._start_tip = job, name, start_tip
         self._keeps = keeps
         self._blocked = ""  # why the stage cannot start, besides a run that is going on
         self._make_controls(start_text)
@@ -36,7 +36,7 @@ class JobBar(QWidget):
     @property
     def mine(self) -> bool:
         """True while the run that goes on is of this bar's kind."""
-        return self._job.running and self._job.name == self._name
+        return self._job.running and self._job.name == self.kind
 
     def _make_controls(self, start_text: str) -> None:
         self.start = QPushButton(start_text)
@@ -95,19 +95,20 @@ class JobBar(QWidget):
         self.text.setText(describe(progress))
 
     def _on_finished(self, _: int, result: object) -> None:
-        if self._job.name == self._name:
+        if self._job.name == self.kind:
             self._rest(f"Done in {duration(result.seconds)}.")
 
     def _on_stopped(self, _: int, result: object) -> None:
-        if self._job.name != self._name:
+        if self._job.name != self.kind:
             return
         if result is None:
             self._rest("Cancelled; nothing was kept.")
         else:
-            self._rest(f"Stopped at step {result.iterations} of {result.total}; what was reached is kept.")
+            where = f"Stopped at step {result.iterations} of {result.total}; what was reached is kept."
+            self._rest(" ".join([f"⚠ {where}" if result.notes else where, *result.notes]))
 
     def _on_failed(self, _: int, message: str) -> None:
-        if self._job.name == self._name:
+        if self._job.name == self.kind:
             self._rest(f"⚠ {message}")
 
     def _rest(self, text: str) -> None:

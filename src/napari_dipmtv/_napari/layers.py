@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_dipmtv._napari import trust_layers
 from napari_dipmtv._napari.drawn import FLAT, Drawn
 from napari_dipmtv._napari.half_cut import HalfCut
 from napari_dipmtv._napari.layer_data import (
@@ -155,6 +156,10 @@ class Layers(Drawn):
         self._show_all("quality", layers)
         self.look_at("quality")
 
+    def show_probabilities(self, probability: Mapping[str, F32], voxel_nm: float) -> None:
+        """How likely every voxel belongs to each phase."""
+        self._show_all(trust_layers.GROUP, trust_layers.probability_layers(probability, voxel_nm))
+
     # -- what is seen of it
 
     def look_at(self, group: str, *beside: str) -> None:
@@ -199,7 +204,7 @@ class Layers(Drawn):
 
     def solids(self) -> list[Layer]:
         """All volumes and labels that are still in the viewer: what the half cut cuts."""
-        kinds = ("stream", "labels", "volume", "difference")
+        kinds = ("stream", "labels", "volume", "difference", trust_layers.GROUP)
         names = [name for name in self._held if name.startswith(kinds)]
         return [layer for name in names for layer in self.alive(name).values()]
 

@@ -10,7 +10,7 @@ from napari.utils.notifications import show_info
 
 from napari_dipmtv._napari.iterators import once
 from napari_dipmtv._napari.runs import Runs, telling
-from napari_dipmtv._napari.session import STAGES, Stage
+from napari_dipmtv._napari.session import Stage
 from napari_dipmtv._napari.sources import MapSource, read_maps
 from napari_dipmtv._napari.tilt_edits import look_and_read
 from napari_dipmtv.data import Region
@@ -102,7 +102,7 @@ class Loading(Runs):
     @property
     def empty(self) -> bool:
         """True while the session has no data at all."""
-        return not any(self.session.has(stage) for stage in STAGES)
+        return self.session.empty
 
 
 def _paths(source: Path | Sequence[Path]) -> tuple[Path, ...]:

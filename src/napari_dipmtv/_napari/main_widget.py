@@ -25,6 +25,7 @@ from napari_dipmtv._napari.reconstruct_widget import ReconstructWidget
 from napari_dipmtv._napari.references_widget import ReferencesWidget
 from napari_dipmtv._napari.session import Stage
 from napari_dipmtv._napari.stage_widget import StageWidget
+from napari_dipmtv._napari.trust_widget import TrustWidget
 from napari_dipmtv._napari.unmix_widget import UnmixWidget
 
 if TYPE_CHECKING:
@@ -38,9 +39,10 @@ STEPS: tuple[tuple[type[StageWidget], tuple[Stage, ...]], ...] = (
     (AlignWidget, ("tilt_series",)),
     (ReconstructWidget, ("volume",)),
     (InspectWidget, ("measures",)),
+    (TrustWidget, ("trust",)),
     (ExportWidget, ()),
 )
-PER_ROW = 4
+PER_ROW = 3
 STALE = "Out of date: an earlier step was run again since. Run this step again."
 
 

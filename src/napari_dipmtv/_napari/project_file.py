@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pprint import pformat
 from typing import Any
 
 from napari_dipmtv._napari.regions import pixel_outlines
-from napari_dipmtv._napari.session import Reconstruction, Session
+from napari_dipmtv._napari.session import TITLES, Reconstruction, Session
 from napari_dipmtv._napari.sources import MapSource
 from napari_dipmtv.data import Region, Segmentation, TiltSeries
 from napari_dipmtv.errors import InputError, ReadError, expected
+from napari_dipmtv.io.checkpoints import fingerprint
 from napari_dipmtv.io.project import PROJECT_SUFFIX, Inputs, Project, Reconstruct, RegionOutline
+from napari_dipmtv.io.run_folder import RUNS, SavedRun, load_series, saved_runs
 from napari_dipmtv.settings.base import StageSettings
 from napari_dipmtv.settings.tomo import METHODS, Method
 
@@ -30,6 +32,7 @@ class Reopened:
     volume: Reconstruction | None = None
     segmentation: Segmentation | None = None
     note: str = ""  # why results were left alone
+    run: SavedRun | None = None  # what a reconstruction of ``tilt_series`` can go on from
 
 
 def project_of(session: Session, settings: Mapping[str, StageSettings], output: Path) -> Project:
@@ -55,17 +58,21 @@ def project_of(session: Session, settings: Mapping[str, StageSettings], output: 
         given["reconstruct"] = Reconstruct(
             method=made.method, settings=chosen.model_dump(exclude_defaults=True), device=made.device
         )
+    inputs = _inputs(session, settings.get("load"))
+    return Project(inputs=inputs, output=output, **given, **way_of(session))
+
+
+def way_of(session: Session) -> dict[str, Any]:
+    """What is no setting of a stage but led to the aligned maps, by the fields of a project, in plain types."""
+    regions = session.regions if isinstance(session.regions, Mapping) else {}
+    way: dict[str, Any] = {
+        "regions": {name: _outline(region).model_dump(mode="json") for name, region in regions.items()}
+    }
     if session.has("tilt_series"):
         found = session.value("tilt_series").alignment
-        given["aligned"] = found is None or not found.quality  # only an estimate has a quality
-        given["nudges"] = session.nudges
-    regions = session.regions if isinstance(session.regions, Mapping) else {}
-    return Project(
-        inputs=_inputs(session, settings.get("load")),
-        output=output,
-        regions={name: _outline(region) for name, region in regions.items()},
-        **given,
-    )
+        way["aligned"] = found is None or not found.quality  # only an estimate has a quality
+        way["nudges"] = [list(move) for move in session.nudges]
+    return way
 
 
 def stage_settings(project: Project) -> dict[str, StageSettings]:
@@ -92,6 +99,12 @@ def source_of(inputs: Inputs) -> dict[str, MapSource]:
     return {"load": source}
 
 
+def story_of(session: Session, settings: Mapping[str, StageSettings], device: str) -> dict[str, Any]:
+    """What a run leaves beside its checkpoints, so that a project knows its own runs again; of JSON types."""
+    told = {name: model.model_dump(mode="json") for name, model in settings.items() if name in _SAME}
+    return {"settings": {**told, **way_of(session)}, "device": device}
+
+
 def as_python(project: Project) -> str:
     """Lines for a notebook that repeat the project; what is usual is left out."""
     content = project.model_dump(mode="json", exclude_defaults=True)
@@ -116,13 +129,24 @@ def default_output(path: Path) -> Path:
 
 
 def reopen(project: Project) -> Reopened:
-    """Read the results of a project, unless they were made with other settings.
+    """Read the results of a project and find its last run, unless they were made with other settings.
 
     Raises
     ------
     ReadError
         For a damaged folder.
     """
+    found = _results(project)
+    runs = (run for run in saved_runs(project.output / RUNS) if _same_way(project, run.story))
+    run = next(runs, None)
+    if run is None:
+        return found
+    if found.tilt_series is None:
+        return replace(found, tilt_series=load_series(run), run=run)
+    return replace(found, run=run) if fingerprint(found.tilt_series) == run.task.data else found
+
+
+def _results(project: Project) -> Reopened:
     from napari_dipmtv.io.map_folder import INDEX, load_saved_series
     from napari_dipmtv.io.volumes import load_labels, load_volume
 
@@ -185,23 +209,28 @@ def _same(project: Project, report: Mapping[str, Any]) -> bool:
     """The method and every setting that the report knows are those of the project."""
     if report.get("method") != project.reconstruct.method:
         return False
+    noted = report.get("settings", {}).get("reconstruct")
+    if isinstance(noted, Mapping) and "method" in noted:
+        noted = noted.get("settings", {})  # as `run_project` reports it
+    wanted = project.reconstruct.method_settings()
+    return (noted is None or type(wanted).from_mapping(dict(noted)) == wanted) and _same_way(project, report)
+
+
+def _same_way(project: Project, report: Mapping[str, Any]) -> bool:
+    """Everything up to the aligned maps that the report knows is as in the project."""
     told = report.get("settings", {})
-    for name, settings in stage_settings(project).items():
-        noted = told.get(name)
-        if name == "reconstruct" and isinstance(noted, Mapping) and "method" in noted:
-            noted = noted.get("settings", {})  # as `run_project` reports it
-        if name != "segment" and noted is not None:
-            model = type(settings)
-            if model.from_mapping(dict(noted)) != settings:
-                return False
-    return True
+    for name in ("regions", "aligned", "nudges"):
+        if name in told and told[name] != project.model_dump(mode="json", include={name})[name]:
+            return False
+    models = {name: getattr(project, name) for name in _SAME if name != "segment"}
+    return all(
+        type(model).from_mapping(dict(told[name])) == model for name, model in models.items() if name in told
+    )
 
 
 def _reconstruction(
     project: Project, report: Mapping[str, Any], volume: Any, series: TiltSeries
 ) -> Reconstruction:
-    from napari_dipmtv._napari.bench import TITLES
-
     method: Method = project.reconstruct.method
     return Reconstruction(
         volume=volume,
@@ -214,4 +243,6 @@ def _reconstruction(
         iterations=int(report.get("iterations", 0)),
         seconds=float(report.get("seconds") or 0.0),
         stopped=bool(report.get("stopped", False)),
+        notes=tuple(map(str, report.get("notes", ()))),
+        way=project.model_dump(mode="json", include={"regions", "aligned", "nudges"}),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING
 
@@ -10,16 +9,17 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, QVBoxLayout
 from superqt.utils import signals_blocked
 
-from napari_dipmtv._napari.bench import TITLES
+from napari_dipmtv._napari.estimate_box import EstimateBox
 from napari_dipmtv._napari.forms import SettingsForm
 from napari_dipmtv._napari.job import Progress
-from napari_dipmtv._napari.job_bar import JobBar, duration
+from napari_dipmtv._napari.job_bar import JobBar
 from napari_dipmtv._napari.plots import Plot
 from napari_dipmtv._napari.preferences import preferences
 from napari_dipmtv._napari.results_list import ResultsList
-from napari_dipmtv._napari.runs import telling
-from napari_dipmtv._napari.session import Reconstruction
-from napari_dipmtv._napari.stage_widget import StageWidget, button, enable, note, section
+from napari_dipmtv._napari.resume_box import ResumeBox
+from napari_dipmtv._napari.runs import notes_of, telling
+from napari_dipmtv._napari.session import TITLES, Reconstruction
+from napari_dipmtv._napari.stage_widget import StageWidget, enable, note, section
 from napari_dipmtv.settings.presets import PRESETS, preset_of
 from napari_dipmtv.settings.tomo import METHODS
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_dipmtv.io.project import Project
-    from napari_dipmtv.tomo.estimate import Estimate
+    from napari_dipmtv.states import Result
+    from napari_dipmtv.tomo.memory import Smaller
 
 REDRAW_S = 1.0
 OWN = "own settings"
@@ -59,6 +60,7 @@ class ReconstructWidget(StageWidget):
         self._lay_out()
         self._connect()
         self._drawn = 0.0  # when the curves were drawn last
+        self.bench.look_for_run()
         self.refresh()
 
     def take_settings(self, project: Project) -> None:
@@ -71,7 +73,7 @@ class ReconstructWidget(StageWidget):
     def refresh(self) -> None:
         """Say what is there and allow what is possible."""
         self.job_bar.block(self.missing or self.form.problem)
-        self._allow_ask()
+        self._allow()
         self.status.setText(self.missing or "Ready to reconstruct.")
         if self.session.has("volume"):
             made: Reconstruction = self.session.value("volume")
@@ -115,10 +117,8 @@ class ReconstructWidget(StageWidget):
         self.pace.setPrefix("every ")
         self.pace.setSuffix(" s")
         self.pace.setValue(chosen.preview_interval_s)
-        self.ask = button("How long will it take?", "")
-        self.estimate = note()
-        self.estimate.setToolTip("Time and memory from a few timed steps on a part of the series")
-        self.estimate.setVisible(False)
+        self.estimate = EstimateBox()
+        self.resume = ResumeBox()
         self.job_bar = JobBar(
             self.bench.job,
             "reconstruct",
@@ -129,6 +129,9 @@ class ReconstructWidget(StageWidget):
         self.plot = Plot(
             viewer, 160, "Losses of the run: misfit of the data, of views left out, and total variation"
         )
+        self.notes = note()
+        self.notes.setToolTip("What the run has to say besides its progress; it stays with the result")
+        self.notes.hide()
         self.results = ResultsList()
 
     def _lay_out(self) -> None:
@@ -141,7 +144,8 @@ class ReconstructWidget(StageWidget):
         self.body.addLayout(choices)
         self.body.addLayout(self.pages)
         self.body.addLayout(growing)
-        for control in (self.ask, self.estimate, self.job_bar, self.plot, section("Finished"), self.results):
+        run = (self.estimate, self.resume, self.job_bar, self.notes, self.plot)
+        for control in (*run, section("Finished"), self.results):
             self.body.addWidget(control)
 
     def _connect(self) -> None:
@@ -151,11 +155,18 @@ class ReconstructWidget(StageWidget):
             form.validityChanged.connect(lambda _: self.refresh())
             form.valueChanged.connect(lambda _: self._name_preset())
         self.job_bar.start_clicked.connect(self._start)
-        self.ask.clicked.connect(self._ask)
-        self.bench.estimated.connect(self._tell_estimate)
-        self.bench.job.started.connect(self._allow_ask)
-        self.bench.job.ended.connect(self._allow_ask)
+        self.estimate.ask_wanted.connect(self._ask)
+        self.estimate.smaller_wanted.connect(self._shrink)
+        self.resume.resume_wanted.connect(self._resume)
+        self.resume.forget_wanted.connect(self.bench.forget_offer)
+        self.bench.estimated.connect(self.estimate.tell)
+        self.bench.shrunk.connect(self._take_smaller)
+        self.bench.offer_changed.connect(self._allow)
+        self.bench.job.started.connect(self._allow)
+        self.bench.job.ended.connect(self._allow)
         self.bench.job.stated.connect(self._on_state)
+        self.bench.job.stopped.connect(self._on_stopped)
+        self.bench.job.failed.connect(self._on_failed)
         self.live.toggled.connect(self._set_pace)
         self.pace.valueChanged.connect(self._set_pace)
         self.bench.results_changed.connect(self._list_results)
@@ -204,37 +215,64 @@ class ReconstructWidget(StageWidget):
         """Shortest time between two pictures of the growing volume; None where none are wanted."""
         return self.pace.value() if self.live.isChecked() else None
 
-    def _allow_ask(self, *_: object) -> None:
-        reason = self.missing or self.form.problem or self.bench.job.why_not
-        enable(
-            self.ask,
-            "Time a few steps on a part of the series, and tell time and memory of the whole",
-            reason,
-        )
+    def _allow(self, *_: object) -> None:
+        """Offer what can be done besides the start, or say why not."""
+        busy = self.bench.job.why_not
+        self.estimate.allow(self.missing or self.form.problem or busy)
+        self.resume.show_offer(self.bench.offer, busy)
 
     def _ask(self) -> None:
         with telling():
-            self.estimate.setText("Timing a few steps …")
-            self.estimate.setVisible(True)
+            self.estimate.say("Timing a few steps …")
             self.bench.estimate(self.method.currentData(), self.form.value(), self.device.currentData())
 
-    def _tell_estimate(self, found: Estimate) -> None:
-        """Say what `tomo.estimate` has found."""
-        words = f"About {duration(found.seconds)}" if math.isfinite(found.seconds) else "Time unknown"
-        needed, free = found.memory_bytes / 1e9, found.available_bytes / 1e9
-        self.estimate.setText(f"{words}; {needed:.2g} GB of memory, {free:.2g} GB are free. {found.note}")
-        self.estimate.setVisible(True)
+    def _shrink(self) -> None:
+        with telling():
+            self.bench.shrink(self.method.currentData(), self.form.value(), self.device.currentData())
+
+    def _take_smaller(self, found: Smaller | None) -> None:
+        self.estimate.tell_smaller(found)
+        if found is not None:
+            self.form.setValue(found.settings)
+            self.device.setCurrentIndex(self.device.findData(found.device))
 
     def _start(self) -> None:
         with telling():
-            self.plot.clear("The losses appear here")
+            self._begin()
             self.bench.reconstruct(
                 self.method.currentData(), self.form.value(), self.device.currentData(), self.stream_s
             )
 
+    def _resume(self, more: int) -> None:
+        offer = self.bench.offer
+        with telling():
+            if offer is not None:
+                self.method.setCurrentIndex(self.method.findData(offer.run.method))
+                self.form.setValue(offer.run.settings(more))
+            self._begin()
+            self.bench.resume(more, self.device.currentData(), self.stream_s)
+
+    def _begin(self) -> None:
+        self.plot.clear("The losses appear here")
+        self._tell_notes(())
+
+    def _tell_notes(self, said: tuple[str, ...]) -> None:
+        self.notes.setText(" ".join(f"⚠ {words[:1].upper()}{words[1:]}." for words in said))
+        self.notes.setVisible(bool(said))
+
+    def _on_stopped(self, _: int, result: Result | None) -> None:
+        if self.bench.job.name == self.job_bar.kind and result is not None:
+            self.estimate.take(" ".join(result.notes))
+
+    def _on_failed(self, _: int, sentence: str) -> None:
+        if self.bench.job.name == self.job_bar.kind:
+            self.estimate.take(sentence)
+
     def _on_state(self, _: int, progress: Progress) -> None:
         """Redraw the curves once in a while: drawing them takes longer than many a step."""
         now = time.monotonic()
+        if self.job_bar.mine:
+            self._tell_notes(notes_of(progress))
         if self.job_bar.mine and (now - self._drawn > REDRAW_S or progress.iteration == progress.total):
             self._drawn = now
             self._draw_losses(progress)

@@ -14,7 +14,7 @@ def report_of(made: Reconstruction, inputs: Sequence[Path]) -> Mapping[str, Any]
     from napari_dipmtv.io.reports import provenance
 
     report = provenance(
-        made.settings,
+        {**made.settings, **made.way},
         tilts_deg=made.series.tilts_deg,
         inputs=inputs,
         device=made.device,
@@ -24,5 +24,6 @@ def report_of(made: Reconstruction, inputs: Sequence[Path]) -> Mapping[str, Any]
         "method": made.method,
         "iterations": made.iterations,
         "stopped": made.stopped,
+        "notes": made.notes,
         "losses": dict(made.losses),
     }

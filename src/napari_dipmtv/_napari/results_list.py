@@ -102,6 +102,7 @@ def story(made: Reconstruction) -> str:
     for stage, settings in made.settings.items():
         words = ", ".join(f"{title} {value}" for title, value in changed(settings).items())
         lines.append(f"{stage}: {escape(words or 'usual settings')}")
+    lines += [f"⚠ {escape(words)}" for words in made.notes]
     lines += [f"{name}: {values[0]:.4g} → {values[-1]:.4g}" for name, values in made.losses.items() if values]
     return "<qt>" + "<br>".join(lines) + "</qt>"
 
@@ -111,6 +112,8 @@ def _line(number: int, made: Reconstruction, fresh: bool) -> str:
     settings = made.settings.get("reconstruct")
     if settings is not None:
         parts += [f"{title} {value}" for title, value in changed(settings).items() if title != "Iterations"]
+    if made.notes:
+        parts.append("⚠ read its notes")
     if not fresh:
         parts.append("⚠ stale: of an earlier alignment")
     return " · ".join(parts)

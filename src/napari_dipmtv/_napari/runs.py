@@ -15,7 +15,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_dipmtv._napari.closing import Closing
 from napari_dipmtv._napari.drawing import draw
 from napari_dipmtv._napari.half_cut import HalfCut
-from napari_dipmtv._napari.job import Job
+from napari_dipmtv._napari.job import Job, Progress
 from napari_dipmtv._napari.layers import Layers
 from napari_dipmtv._napari.session import STAGES, Entry, Session, Stage
 from napari_dipmtv._napari.view_angle import look_flat, look_into
@@ -37,6 +37,16 @@ def telling() -> Iterator[None]:
         yield
     except DipmtvError as error:
         show_error(str(error))
+
+
+def notes_of(progress: Progress) -> tuple[str, ...]:
+    """What a run has to say besides the name of its stage, which stands before the first comma."""
+    said = progress.stage.partition(", ")[2]
+    return (said,) if said else ()
+
+
+def _nothing() -> None:
+    """Nothing more to do."""
 
 
 class Runs(QObject):
@@ -63,6 +73,7 @@ class Runs(QObject):
         self._target: Stage | None = None  # the stage that the run will set
         self._keep: Callable[[Result[Any]], None] | None = None
         self._tell_failed: Callable[[], None] = _nothing
+        self._tell_ended: Callable[[], None] = _nothing
         self._streamed_title = ""
         self._may_flatten = False
         self._settings: dict[str, StageSettings] = {}  # of every stage, as it was last run
@@ -74,6 +85,7 @@ class Runs(QObject):
         self.job.finished.connect(self._on_result)
         self.job.stopped.connect(self._on_result)
         self.job.failed.connect(self._on_failed)
+        self.job.ended.connect(self._on_ended)
 
     def cut(self, cut: HalfCut) -> None:
         """Cut all volumes and phases by one plane."""
@@ -94,9 +106,15 @@ class Runs(QObject):
         settings: StageSettings | None = None,
         *,
         stream_s: float | None = None,
-        on_failed: Callable[[], None] | None = None,
-    ) -> None:
-        """Start a run, or say why not; ``keep`` is called with the result in the GUI thread, or ``on_failed``."""
+        keeps: bool = False,
+        on_failed: Callable[[], None] = _nothing,
+        on_end: Callable[[], None] = _nothing,
+    ) -> bool:
+        """Start a run, or say why not and give False.
+
+        In the GUI thread ``keep`` is called with the result, or ``on_failed``, and in any case ``on_end`` behind it. A
+        part of the work is kept where ``keeps`` says that it is of use.
+        """
 
         def keep_both(result: Result[Any]) -> None:
             if name == "load":
@@ -110,10 +128,12 @@ class Runs(QObject):
             self._refuse_while_running()
         except InputError as error:
             show_warning(str(error))
-            return
-        self._target, self._keep, self._tell_failed = target, keep_both, on_failed or _nothing
+            return False
+        self._target, self._keep = target, keep_both
+        self._tell_failed, self._tell_ended = on_failed, on_end
         self._running = (name, settings)
-        self.job.start(name, states, stream_s=stream_s)
+        self.job.start(name, states, stream_s=stream_s, keeps=keeps)
+        return True
 
     def _refuse_while_running(self) -> None:
         if self.job.why_not:
@@ -123,9 +143,11 @@ class Runs(QObject):
         keep, self._keep, self._target = self._keep, None, None
         if result is not None and keep is not None:
             words = f"kept after {result.iterations} of {result.total}" if result.stopped else "done"
-            self._note(f"{words} in {result.seconds:.3g} s")
+            self._note(" ".join([f"{words} in {result.seconds:.3g} s", *result.notes]))
             with telling():
                 keep(result)
+            if result.notes:  # what ended it
+                show_error(" ".join([*result.notes, "What was reached is kept."]))
         else:
             self._note("cancelled")
             self.layers.end_stream()
@@ -140,6 +162,10 @@ class Runs(QObject):
         self.layers.end_stream()
         self._tell_failed()
         show_error(message)
+
+    def _on_ended(self, _: int) -> None:
+        tell, self._tell_ended = self._tell_ended, _nothing
+        tell()
 
     def _on_preview(self, _: int, volume: Volume) -> None:
         first = "stream" not in self.layers.groups()
@@ -166,7 +192,3 @@ class Runs(QObject):
 
     def _on_results_changed(self) -> None:
         self.results_changed.emit()
-
-
-def _nothing() -> None:
-    """Nothing more to do when a run has failed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -15,7 +15,16 @@ from napari_dipmtv.io.tilt_rows import TiltTable
 from napari_dipmtv.settings.base import StageSettings
 
 Stage = Literal[
-    "series", "prepared", "references", "unmixed", "maps", "tilt_series", "volume", "segmentation", "measures"
+    "series",
+    "prepared",
+    "references",
+    "unmixed",
+    "maps",
+    "tilt_series",
+    "volume",
+    "segmentation",
+    "measures",
+    "trust",
 ]
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -31,6 +40,15 @@ ADVICE: Mapping[Stage, str] = {
     "volume": "Reconstruct a volume first (step 5).",
     "segmentation": "Segment the volume first (step 6).",
     "measures": "Segment the volume first (step 6).",
+    "trust": "Ask whether the feature is real first (step 7).",
+}
+
+TITLES: Mapping[str, str] = {
+    "wbp": "WBP",
+    "sirt": "SIRT",
+    "cs-tv": "CS-TV",
+    "dip-tv": "DIP-TV",
+    "dipm-tv": "DIPm-TV",
 }
 
 
@@ -54,6 +72,10 @@ class Reconstruction:
     iterations, seconds : int, float
     stopped : bool
         True when the run was ended early; the volume is what was reached.
+    notes : tuple of str
+        What whoever looks at the volume should know: what went wrong or was done otherwise on the way.
+    way : mapping
+        What is no setting of a stage but led here: regions, whether the maps were aligned, moves by hand.
     """
 
     volume: Volume
@@ -66,6 +88,8 @@ class Reconstruction:
     iterations: int
     seconds: float
     stopped: bool
+    notes: tuple[str, ...] = ()
+    way: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +190,11 @@ class Session:
     def is_current(self, result: Reconstruction) -> bool:
         """Tell a reconstruction of the present tilt series from one of an earlier alignment or earlier maps."""
         return self._values.get("tilt_series") is result.series
+
+    @property
+    def empty(self) -> bool:
+        """True while there are no data at all."""
+        return not self._values
 
     def _drop(self, first: int) -> list[Stage]:
         return [name for name in STAGES[first:] if self._values.pop(name, None) is not None]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from napari_dipmtv._napari.iterators import sentence
 from napari_dipmtv._napari.time_left import TimeLeft
 from napari_dipmtv.errors import DipmtvError
 from napari_dipmtv.states import Result, State, run
@@ -39,10 +40,16 @@ class Worker(threading.Thread):
         Called in this thread.
     preview_pause_s : float, optional
         Shortest time between two previews; None sends none.
+    keeps : bool
+        A part of the work is of use; else a run that an error ends early has failed.
     """
 
     def __init__(
-        self, make_states: Callable[[], Iterator[State[Any]]], preview_pause_s: float | None
+        self,
+        make_states: Callable[[], Iterator[State[Any]]],
+        preview_pause_s: float | None,
+        *,
+        keeps: bool = False,
     ) -> None:
         # daemon: a single step longer than the wait at the end of the program must not keep a windowless process alive
         super().__init__(name="napari-dipmtv run", daemon=True)
@@ -50,7 +57,7 @@ class Worker(threading.Thread):
         self.go_on.set()
         self.discard = False
         self.preview_pause_s = preview_pause_s  # None: no previews
-        self._make_states = make_states
+        self._make_states, self._keeps = make_states, keeps
         self._halt = threading.Event()
         self._lock = threading.Lock()
         self._news: list[News] = []
@@ -67,7 +74,9 @@ class Worker(threading.Thread):
         outcome: Result[Any] | str
         try:
             self._clock.begin()
-            outcome = run(self._make_states(), on_state=self._on_state, should_stop=self._should_stop)
+            result = run(self._make_states(), on_state=self._on_state, should_stop=self._should_stop)
+            failed = bool(result.notes) and not self._keeps
+            outcome = " ".join(result.notes) if failed else result
         except Exception as error:
             outcome = sentence(error)
             if not isinstance(error, DipmtvError):
@@ -118,19 +127,3 @@ class Worker(threading.Thread):
         self.go_on.wait()
         self._clock.begin()
         return self._halt.is_set()
-
-
-def sentence(error: Exception) -> str:
-    """What a person needs to know of an error."""
-    if isinstance(error, DipmtvError):
-        return str(error)
-    name = type(error).__name__
-    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
-        return (
-            "memory: expected enough for this run, got an out-of-memory error. "
-            "Use fewer filters, a smaller field, or another device."
-        )
-    return (
-        f"run: expected a result, got {name}: {error}. "
-        "Nothing was changed; the details are in the log. Change the settings and start again."
-    )

@@ -70,7 +70,7 @@ def _voxel_nm(data: Any, about: Mapping[str, Any]) -> float:
     scale = np.asarray(about["scale"], dtype=float)
     if data.ndim != 3 or not np.allclose(scale, scale[0], rtol=1e-4):
         got = f"shape {data.shape} with scale {tuple(scale)}"
-        advice = "Save maps with step 7 of the dock, Export"
+        advice = "Save maps with step 8 of the dock, Export"
         raise InputError(expected(f"layer {about['name']}", "a volume of cubic voxels", got, advice))
     return float(scale[0])
 

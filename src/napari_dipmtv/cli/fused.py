@@ -30,7 +30,7 @@ from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.fused import FUSED_METHODS, FusedMethod
 
 if TYPE_CHECKING:
-    from napari_dipmtv.tomo.fused import FusedResult
+    from napari_dipmtv.tomo.reconstruct import ReconResult
 
 
 @speaks
@@ -126,7 +126,7 @@ def _aligned(stack: MapStack) -> TiltSeries:
     return pipeline.assume_aligned(stack)
 
 
-def _told(result: FusedResult, paths: list[Path]) -> str:
+def _told(result: ReconResult, paths: list[Path]) -> str:
     nz, ny, nx = result.volume.data.shape[1:]
     how = f"Stopped early after {result.iterations} iterations" if result.stopped else "Done"
     size = f"{nz} x {ny} x {nx} voxels of {result.volume.voxel_nm:g} nm"

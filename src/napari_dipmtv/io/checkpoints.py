@@ -134,13 +134,23 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     raise failures[0]
 
 
+def peek_checkpoint(folder: Path) -> Checkpoint | None:
+    """Like `load_checkpoint`, but of the ``state`` only when the run ends; None where there is no whole one."""
+    for file in checkpoint_files(folder):
+        try:
+            return _read(file, with_state=False)
+        except ReadError:
+            continue
+    return None
+
+
 def must_continue(checkpoint: Checkpoint, task: Task) -> None:
     """Refuse to go on with other data, another method or other settings; only ``iterations`` may differ.
 
     Raises
     ------
     InputError
-        Naming what differs, or when no iterations are left.
+        Naming what differs, or when no iterations are left, also because the run had ended by itself.
     """
     then, what = checkpoint.task, f"resuming from iteration {checkpoint.iteration}"
     if then.data != task.data:
@@ -160,6 +170,12 @@ def must_continue(checkpoint: Checkpoint, task: Task) -> None:
     if task.settings["iterations"] <= checkpoint.iteration:
         advice = f"Ask for more than {checkpoint.iteration} iterations"
         raise InputError(expected(what, "iterations left to do", task.settings["iterations"], advice))
+    ends = int(checkpoint.state.get("ends", 0))  # of a deep image prior that had seen enough of the data
+    if 0 < ends <= checkpoint.iteration and task.settings["iterations"] == then.settings["iterations"]:
+        advice = f"Ask for another number than {then.settings['iterations']} to go on beyond it"
+        raise InputError(
+            expected(what, "iterations left to do", f"a run that ended itself at {ends}", advice)
+        )
 
 
 def _write(checkpoint: Checkpoint, path: Path) -> None:
@@ -190,7 +206,7 @@ def _verify(path: Path) -> None:
         raise OSError(f"{damaged} reads back other than written")
 
 
-def _read(path: Path) -> Checkpoint:
+def _read(path: Path, *, with_state: bool = True) -> Checkpoint:
     with reading(path), np.load(path, allow_pickle=False) as archive:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.zip.infolist()):
             raise ValueError("compressed entries, which no checkpoint has")  # they could unpack to any size
@@ -199,7 +215,8 @@ def _read(path: Path) -> Checkpoint:
             got = f"{header['format']}, version {header['version']}"
             advice = "Update napari-dipmtv, or start again"
             raise ReadError(expected(f"file {path}", f"{FORMAT}, version <= {VERSION}", got, advice))
-        arrays = {name: archive[name] for name in archive.files if name != HEADER}
+        wanted = ("losses/", "state/" if with_state else "state/ends")
+        arrays = {name: archive[name] for name in archive.files if name.startswith(wanted)}
         return Checkpoint(
             task=Task(header["method"], header["settings"], header["data"]),
             iteration=int(header["iteration"]),

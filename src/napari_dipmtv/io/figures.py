@@ -1,4 +1,4 @@
-"""Volumes, phases and loss curves to figures for papers and reports, PNG or SVG."""
+"""Volumes, phases, layers and loss curves to figures for papers and reports, PNG or SVG."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dipmtv.data import Segmentation, Volume
+from napari_dipmtv.inspect.layers import thickness_maps
 from napari_dipmtv.inspect.matter import VACUUM, VOID
-from napari_dipmtv.inspect.profile import profile
+from napari_dipmtv.inspect.profile import Profile, profile
+from napari_dipmtv.inspect.surface import Thickness
 from napari_dipmtv.io.atomic import output_folder, safe_names, write_bytes
 from napari_dipmtv.io.ome_zarr import COLOURS
 
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
 FigureFormat = Literal["png", "svg"]
 FIGURE_FORMATS: tuple[FigureFormat, ...] = get_args(FigureFormat)
 DPI = 150
-_PLANES = {"y-x": 0, "z-x": 1, "z-y": 2}  # name and the axis (z, y, x) that the plane is perpendicular to
+# what runs across and down, and the axis (z, y, x) that the plane is perpendicular to
+_PLANES = {"x across, y down": 0, "x across, z down": 1, "y across, z down": 2}
+# text stays text that can be searched and edited; the same figure gives the same bytes
+_SVG = {"svg.fonttype": "none", "svg.hashsalt": "napari-dipmtv"}
 
 
 def figures(
@@ -37,7 +42,8 @@ def figures(
     volume : Volume, optional
         "slices": three planes of every channel through the void, or through the middle.
     segmentation : Segmentation, optional
-        "phases": the same planes of the phases; with the volume also "profile", density against depth.
+        "phases": the same planes of the phases; with the volume also "profile", density against depth and radius,
+        and "thickness", that of skin and shell over the surface.
     losses : mapping of str to sequence of float, optional
         "losses": each curve over the iterations.
 
@@ -52,7 +58,10 @@ def figures(
     if segmentation is not None:
         drawn["phases"] = _phases(segmentation, place)
         if volume is not None and (segmentation.labels > 0).any():
-            drawn["profile"] = _profile(volume, segmentation)
+            drawn["profile"] = _profiles(volume, segmentation)
+            layers = thickness_maps(segmentation, volume)
+            if layers:
+                drawn["thickness"] = _thickness(layers, segmentation.voxel_nm)
     if losses and any(len(curve) > 1 for curve in losses.values()):
         drawn["losses"] = _losses(losses)
     return drawn
@@ -60,8 +69,11 @@ def figures(
 
 def figure_bytes(figure: Figure, kind: FigureFormat) -> bytes:
     """Render a figure; the same figure gives the same bytes."""
+    import matplotlib
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
+    with matplotlib.rc_context(_SVG):
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
     return buffer.getvalue()
 
 
@@ -99,7 +111,7 @@ def _grid(rows: int) -> tuple[Figure, NDArray[Any]]:
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
     for axis, name in zip(axes[0], _PLANES, strict=True):
-        axis.set_title(f"{name} plane", fontsize=9)
+        axis.set_title(name, fontsize=9)
     return figure, axes
 
 
@@ -136,20 +148,63 @@ def _phases(segmentation: Segmentation, place: tuple[int, ...]) -> Figure:
     return figure
 
 
-def _profile(volume: Volume, segmentation: Segmentation) -> Figure:
+def _profiles(volume: Volume, segmentation: Segmentation) -> Figure:
     from matplotlib.figure import Figure
 
-    found = profile(volume, segmentation)
     figure = Figure(figsize=(8.0, 3.0), layout="constrained")
-    axis = figure.subplots()
+    by_depth, by_radius = figure.subplots(1, 2, sharey=True)
+    _draw_profile(by_depth, profile(volume, segmentation, "depth"))
+    _draw_profile(by_radius, profile(volume, segmentation, "radius"))
+    by_depth.axvline(0, color="grey", linewidth=0.8, linestyle=":")
+    by_depth.set(xlabel="depth below the surface (nm)", ylabel="density")
+    by_radius.set(xlabel="distance from the centre (nm)")
+    by_depth.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _draw_profile(axis: Any, found: Profile) -> None:
     for i, (name, mean, std) in enumerate(zip(found.channels, found.mean, found.std, strict=True)):
         colour = f"#{COLOURS[i % len(COLOURS)]}"
         axis.plot(found.position_nm, mean, color=colour, label=name)
         axis.fill_between(found.position_nm, mean - std, mean + std, color=colour, alpha=0.25, linewidth=0)
-    axis.axvline(0, color="grey", linewidth=0.8, linestyle=":")
-    axis.set(xlabel="depth below the surface (nm)", ylabel="density")
-    axis.legend(frameon=False, fontsize=8)
+
+
+def _thickness(layers: Mapping[str, Thickness], voxel_nm: float) -> Figure:
+    """The near side of the surface from three directions, one row per layer."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.0, 2.6 * len(layers) + 0.3), layout="compressed")
+    axes = figure.subplots(len(layers), 3, squeeze=False)
+    for row, (name, layer) in zip(axes, layers.items(), strict=True):
+        values_nm = layer.values * voxel_nm
+        shown = ScalarMappable(cmap="viridis")
+        shown.set_clim(0, float(np.nanpercentile(values_nm, 98)))
+        shown.cmap.set_bad("lightgrey")
+        for axis, towards in zip(row, (0, 1, 2), strict=True):
+            _draw_near_side(axis, layer, np.ma.masked_invalid(values_nm), towards, shown)
+        row[0].set_ylabel(name, fontsize=9)
+        figure.colorbar(shown, ax=list(row), shrink=0.85, pad=0.01, label="nm")
+    for axis, seen in zip(axes[0], _PLANES, strict=True):
+        axis.set_title(seen, fontsize=9)
     return figure
+
+
+def _draw_near_side(axis: Any, layer: Thickness, values: Any, towards: int, shown: Any) -> None:
+    """The triangles that face an observer on the low side of an axis (z, y, x), the far ones first."""
+    from matplotlib.collections import PolyCollection
+
+    facing = np.nonzero(layer.surface.normals[:, towards] > 0)[0]  # normals point inwards
+    order = facing[np.argsort(-layer.surface.centres[facing, towards])]
+    down, across = (n for n in range(3) if n != towards)
+    corners = layer.surface.vertices[layer.surface.faces[order]][:, :, [across, down]]  # (f, 3, 2)
+    colours = shown.to_rgba(values[order])
+    axis.add_collection(
+        PolyCollection(corners, facecolors=colours, edgecolors=colours, linewidth=0.3, rasterized=True)
+    )
+    axis.set(xticks=[], yticks=[], aspect="equal")
+    axis.autoscale_view()
+    axis.invert_yaxis()
 
 
 def _losses(losses: Mapping[str, Sequence[float]]) -> Figure:

@@ -1,17 +1,19 @@
-"""Phases of a segmentation to closed surfaces in STL, PLY or OBJ, in nm from the centre of the volume."""
+"""Phases, and the thickness of layers, to surfaces in STL, PLY or OBJ, in nm from the centre of the volume."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_dipmtv import __version__
-from napari_dipmtv.data import F64, Segmentation
+from napari_dipmtv.data import F64, Segmentation, Volume
 from napari_dipmtv.errors import InputError, expected
+from napari_dipmtv.inspect.layers import thickness_maps
+from napari_dipmtv.inspect.surface import Thickness
 from napari_dipmtv.io.atomic import output_folder, safe_names, write_bytes
 
 MeshFormat = Literal["stl", "ply", "obj"]
@@ -47,6 +49,50 @@ def save_meshes(
         mesh = surface(segmentation, phase)
         written += [write_bytes(folder / f"mesh_{name}.{kind}", _CONTENT[kind](*mesh)) for kind in formats]
     return written
+
+
+def save_thickness(segmentation: Segmentation, volume: Volume | None, folder: Path) -> list[Path]:
+    """Write ``thickness_<phase>.ply`` for skin and shell: the surface of the particle, coloured by their thickness.
+
+    The corners carry ``quality``, the thickness in nm (NaN where no normal is straight), and a colour from dark blue
+    (0) to yellow (98 % of the values lie below); both ends stand in the comment.
+
+    Raises
+    ------
+    WriteError
+        Each file is either the old or the new one, complete.
+    """
+    found = thickness_maps(segmentation, volume)
+    written = []
+    for layer, name in zip(found.values(), safe_names(list(found)), strict=True):
+        content = thickness_ply(layer, segmentation.labels.shape, segmentation.voxel_nm)
+        written.append(write_bytes(output_folder(folder) / f"thickness_{name}.ply", content))
+    return written
+
+
+def thickness_ply(layer: Thickness, shape: Sequence[int], voxel_nm: float) -> bytes:
+    """Binary PLY of a surface with the thickness of a layer at its corners; ``shape`` (z, y, x) gives the centre."""
+    from matplotlib import colormaps
+
+    centre = (np.array(shape) - 1) / 2
+    places = ((layer.surface.vertices - centre)[:, ::-1] * voxel_nm).astype("<f4")  # x, y, z
+    quality = layer.at_vertices() * voxel_nm
+    top = float(np.nanpercentile(quality, 98)) or 1.0
+    colours = colormaps["viridis"].with_extremes(bad="lightgrey")(
+        np.ma.masked_invalid(quality / top), bytes=True
+    )
+    corners = np.zeros(len(places), np.dtype([("at", "<f4", 3), ("quality", "<f4"), ("rgb", "u1", 3)]))
+    corners["at"], corners["quality"], corners["rgb"] = places, quality, colours[:, :3]
+    more = "property float quality\nproperty uchar red\nproperty uchar green\nproperty uchar blue\n"
+    words = f"{_WORDS}\ncomment quality is the thickness in nm, colours from 0 to {top:.4g} nm"
+    return _ply(corners, _outwards(layer.surface.faces, places, layer.surface.normals), words, more)
+
+
+def _outwards(faces: NDArray[np.intp], places: NDArray[np.float32], inward: F64) -> NDArray[np.intp]:
+    """Triangles counter-clockwise seen from outside; ``inward`` (f, 3) are normals in (z, y, x)."""
+    a, b, c = (places[faces[:, i]] for i in range(3))
+    wrong = (np.cross(b - a, c - a) * inward[:, ::-1]).sum(axis=1) > 0
+    return np.where(wrong[:, None], faces[:, ::-1], faces)
 
 
 def surface(segmentation: Segmentation, phase: str) -> tuple[F64, NDArray[np.intp]]:
@@ -96,14 +142,18 @@ def stl_bytes(corners: F64, triangles: NDArray[np.intp]) -> bytes:
 
 def ply_bytes(corners: F64, triangles: NDArray[np.intp]) -> bytes:
     """Binary little-endian PLY with shared corners."""
+    return _ply(corners.astype("<f4"), triangles, _WORDS, "")
+
+
+def _ply(corners: NDArray[Any], triangles: NDArray[np.intp], words: str, more: str) -> bytes:
     head = (
-        f"ply\nformat binary_little_endian 1.0\ncomment {_WORDS}\nelement vertex {len(corners)}\n"
-        "property float x\nproperty float y\nproperty float z\n"
+        f"ply\nformat binary_little_endian 1.0\ncomment {words}\nelement vertex {len(corners)}\n"
+        f"property float x\nproperty float y\nproperty float z\n{more}"
         f"element face {len(triangles)}\nproperty list uchar int vertex_indices\nend_header\n"
     )
     faces = np.zeros(len(triangles), np.dtype([("n", "u1"), ("corners", "<i4", 3)]))
     faces["n"], faces["corners"] = 3, triangles
-    return b"".join((head.encode(), corners.astype("<f4").tobytes(), faces.tobytes()))
+    return b"".join((head.encode(), corners.tobytes(), faces.tobytes()))
 
 
 def obj_bytes(corners: F64, triangles: NDArray[np.intp]) -> bytes:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
@@ -14,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from napari_dipmtv import __version__
-from napari_dipmtv.data import Volume
+from napari_dipmtv.data import Segmentation, Volume
 from napari_dipmtv.errors import InputError, expected
+from napari_dipmtv.inspect.profile import Profile, profile
 from napari_dipmtv.io.atomic import write_bytes
 from napari_dipmtv.io.guard import plain, sha256
 
 _PACKAGES = ("torch", "numpy", "scipy", "scikit-image", "hyperspy", "rosettasciio", "astra-toolbox", "napari")
+_NUMBER = r"(?:-?\d[\d.]*(?:[eE][-+]?\d+)?|null)"
+_SPREAD_OUT = re.compile(rf"\[\n\s+({_NUMBER}(?:,\n\s+{_NUMBER})*)\n\s*\]")  # no string holds a bare line end
 _CARRIED = ("created", "versions", "settings", "tilts_deg", "method", "iterations", "device")
 
 
@@ -66,8 +70,9 @@ def with_provenance(volume: Volume, story: Mapping[str, Any] | None) -> Volume:
 
 
 def save_report(report: Mapping[str, Any], path: Path) -> Path:
-    """Write a report as JSON; numbers that are not finite become null. Raises `WriteError`."""
+    """Write a report as JSON, a row of numbers on one line, those not finite as null; raises `WriteError`."""
     text = json.dumps(plain(report), indent=2, ensure_ascii=False, allow_nan=False)
+    text = _SPREAD_OUT.sub(lambda row: f"[{' '.join(row[1].split())}]", text)
     return write_bytes(Path(path), text.encode())
 
 
@@ -90,6 +95,26 @@ def save_table(rows: Sequence[Any], path: Path) -> Path:
     writer.writeheader()
     writer.writerows(table)
     return write_bytes(Path(path), text.getvalue().encode("utf-8-sig"))
+
+
+def save_profiles(volume: Volume, segmentation: Segmentation, folder: Path) -> list[Path]:
+    """Write ``profile_depth.csv`` and ``profile_radius.csv``: mean and spread of each density over thin shells.
+
+    The radius is counted from the centre of all matter, so it means something for one particle. Raises `WriteError`,
+    and `InputError` where there is no matter.
+    """
+    found = (profile(volume, segmentation, "depth"), profile(volume, segmentation, "radius"))
+    return [save_table(_profile_rows(one), Path(folder) / f"profile_{one.coordinate}.csv") for one in found]
+
+
+def _profile_rows(found: Profile) -> list[dict[str, float]]:
+    rows = []
+    for i, position_nm in enumerate(found.position_nm):
+        row = {f"{found.coordinate}_nm": float(position_nm), "voxels": int(found.voxels[i])}
+        for name, mean, std in zip(found.channels, found.mean[:, i], found.std[:, i], strict=True):
+            row |= {f"{name} mean": float(mean), f"{name} std": float(std)}
+        rows.append(row)
+    return rows
 
 
 def particle_rows(particles: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:

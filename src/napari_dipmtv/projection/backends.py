@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +13,7 @@ from napari_dipmtv.errors import DeviceError, InputError, expected
 from napari_dipmtv.projection.geometry import Geometry
 from napari_dipmtv.projection.projector import Projector
 from napari_dipmtv.projection.sparse import Entries, SparseProjector
-
-Backend = Literal["own", "astra"]
+from napari_dipmtv.settings.tomo import Backend
 
 
 def make_projector(

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import model_validator
 
 from napari_dipmtv.settings.base import StageSettings, knob
-from napari_dipmtv.settings.tomo import DataTerm, TvKind
+from napari_dipmtv.settings.tomo import DataTerm, DipSettings, TvKind
 
-FusedMethod = Literal["fused", "fused-published"]
+FusedMethod = Literal["fused", "fused-dipm-tv", "fused-published"]
 
 
-class FusedSettings(StageSettings):
-    """Fused multi-modal reconstruction: one volume that explains the chemical maps and the HAADF series.
+class HaadfSettings(StageSettings):
+    """How a HAADF series is modelled and how far it is trusted: ``P_h sum_c w_c x_c^gamma``."""
 
-    The HAADF image is modelled as the projection of ``sum_c w_c x_c^gamma``; weights and exponent are fitted to the
-    data in turns with the volume.
-    """
-
-    iterations: int = knob(
-        300,
-        "Iterations",
-        "Primal-dual steps on the joint cost; the volume of the least cost seen is kept. "
-        "A contrast that is not linear "
-        "is refitted during the first two thirds.",
-        ge=1,
-        le=100000,
-    )
     haadf_weight: float = knob(
         0.2,
         "HAADF weight",
@@ -36,27 +23,6 @@ class FusedSettings(StageSettings):
         "cannot explain (thickness, diffraction); 0 is the chemical reconstruction alone.",
         ge=0,
         le=100,
-    )
-    tv_strength: float = knob(
-        0.06,
-        "TV strength",
-        "Weight of the total variation against the chemical data, without unit, the same at any size and dose. "
-        "More gives flatter phases; less leaves noise.",
-        ge=0,
-        le=1000,
-    )
-    tv: TvKind = knob(
-        "vectorial",
-        "TV over channels",
-        "Vectorial counts an edge once when all channels have it there; per-channel, as "
-        "published, treats them apart.",
-    )
-    data_term: DataTerm = knob(
-        "auto",
-        "Data term",
-        "How the chemical misfit is weighed. Auto takes Poisson for counts, the "
-        "covariance of the unmixing where there "
-        "is one, and plain least squares for maps without statistics.",
     )
     gamma: float = knob(
         1.0,
@@ -87,6 +53,56 @@ class FusedSettings(StageSettings):
         "atomic numbers to the power 1.7 of the elements that the channels are named after.",
         advanced=True,
     )
+
+    @property
+    def linear(self) -> bool:
+        """True where the signal is proportional to the volume and stays so."""
+        return self.gamma == 1 and not self.learn_gamma
+
+    @model_validator(mode="after")
+    def _weights_positive(self) -> Self:
+        if any(not w > 0 for w in self.weights):
+            raise ValueError("weights must be positive")
+        return self
+
+
+class FusedSettings(HaadfSettings):
+    """Fused multi-modal reconstruction: one volume that explains the chemical maps and the HAADF series.
+
+    The HAADF image is modelled as the projection of ``sum_c w_c x_c^gamma``; weights and exponent are fitted to the
+    data in turns with the volume.
+    """
+
+    iterations: int = knob(
+        300,
+        "Iterations",
+        "Primal-dual steps on the joint cost; the volume of the least cost seen is kept. "
+        "A contrast that is not linear "
+        "is refitted during the first two thirds.",
+        ge=1,
+        le=100000,
+    )
+    tv_strength: float = knob(
+        0.06,
+        "TV strength",
+        "Weight of the total variation against the chemical data, without unit, the same at any size and dose. "
+        "More gives flatter phases; less leaves noise.",
+        ge=0,
+        le=1000,
+    )
+    tv: TvKind = knob(
+        "vectorial",
+        "TV over channels",
+        "Vectorial counts an edge once when all channels have it there; per-channel, as "
+        "published, treats them apart.",
+    )
+    data_term: DataTerm = knob(
+        "auto",
+        "Data term",
+        "How the chemical misfit is weighed. Auto takes Poisson for counts, the "
+        "covariance of the unmixing where there "
+        "is one, and plain least squares for maps without statistics.",
+    )
     refit_every: int = knob(
         20,
         "Refit every",
@@ -104,10 +120,17 @@ class FusedSettings(StageSettings):
         advanced=True,
     )
 
+
+class FusedDipSettings(DipSettings, HaadfSettings):
+    """DIPm-TV with a HAADF term: one network draws the volume that explains the maps and the HAADF series.
+
+    The volume that the network looks at first is that of the fused method; with ``haadf_weight`` 0 it is DIPm-TV.
+    """
+
     @model_validator(mode="after")
-    def _weights_positive(self) -> FusedSettings:
-        if any(not w > 0 for w in self.weights):
-            raise ValueError("weights must be positive")
+    def _likelihoods_compare(self) -> Self:
+        if self.data_term in ("l1", "l2"):
+            raise ValueError(f"the HAADF cannot be weighed against data term {self.data_term}; choose auto")
         return self
 
 
@@ -118,7 +141,11 @@ class PublishedFusedSettings(StageSettings):
         100, "Chemical iterations", "Poisson steps on the chemical maps alone (first stage).", ge=1, le=100000
     )
     iterations: int = knob(
-        50, "Fused iterations", "Steps with both modalities (second stage).", ge=1, le=100000
+        150,
+        "Iterations",
+        "Steps of both stages together; those behind the chemical ones use both modalities (second stage).",
+        ge=1,
+        le=200000,
     )
     gamma: float = knob(1.6, "Exponent", "Exponent of the density in the HAADF model.", ge=1, le=2)
     epsilon: float = knob(
@@ -171,16 +198,19 @@ class PublishedFusedSettings(StageSettings):
     )
 
     @model_validator(mode="after")
-    def _weights_positive(self) -> PublishedFusedSettings:
+    def _weights_positive(self) -> Self:
         if any(not w > 0 for w in self.weights):
             raise ValueError("weights must be positive")
         return self
 
 
-FusedMethodSettings = FusedSettings | PublishedFusedSettings
+FusedMethodSettings = FusedSettings | FusedDipSettings | PublishedFusedSettings
 
-FUSED_METHODS: dict[FusedMethod, type[FusedSettings] | type[PublishedFusedSettings]] = {
+FUSED_METHODS: dict[
+    FusedMethod, type[FusedSettings] | type[FusedDipSettings] | type[PublishedFusedSettings]
+] = {
     "fused": FusedSettings,
+    "fused-dipm-tv": FusedDipSettings,
     "fused-published": PublishedFusedSettings,
 }
 

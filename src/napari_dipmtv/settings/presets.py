@@ -32,6 +32,7 @@ _PUBLISHED = DipSettings(
     normalise="maximum",
     held_out=0,
     cavities=False,
+    polish=0,
     crop=False,
     average=0,  # the last output; their running average is computed but not returned
     schedule="constant",

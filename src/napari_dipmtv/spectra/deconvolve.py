@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
-from napari_dipmtv.data import F32, F64, DualSpectrumImage, EnergyAxis, SpectrumImage
+from napari_dipmtv.data import F32, F64, DualSpectrumImage, SpectrumImage
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.spectra.background import fit_power_law, power_law
 from napari_dipmtv.spectra.plural import plural_scattering, zero_loss_counts, zero_loss_window
 
 SINGLE = "single_scattering"  # in the metadata of a core loss without plural scattering
-_REACH_EV = 150.0  # of plural scattering: several plasmons
+_BELOW_EDGES = 0.1  # share of the core-loss axis that counts as below all its edges
 
 
 def fourier_log(low_loss: SpectrumImage) -> SpectrumImage:
@@ -26,11 +26,12 @@ def fourier_log(low_loss: SpectrumImage) -> SpectrumImage:
 
 
 def fourier_ratio(pair: DualSpectrumImage) -> SpectrumImage:
-    """Take the plural scattering of the low loss out of the core loss of the same pixels.
+    """Take the plural scattering of the low loss out of the edges in the core loss of the same pixels.
 
     ``S = F⁻¹[F(C) I_0 / F(D)]``, with the zero-loss peak of ``D`` as a line, so the resolution stays as recorded
-    and no noise is lifted beyond what plural scattering took. The core loss is continued below its first channel
-    by a power law, whence electrons scatter into the range. Neighbouring channels then share noise.
+    and no noise is lifted beyond what plural scattering took. The background, a power law through the first
+    tenth of the axis, stays as recorded: its plural scattering is as smooth as itself, so that a fit takes it for
+    background, while its electrons from below the axis cannot be known. Neighbouring channels then share noise.
 
     Raises
     ------
@@ -51,16 +52,14 @@ def fourier_ratio(pair: DualSpectrumImage) -> SpectrumImage:
                 "Bin the energy of the core loss, or switch the correction of plural scattering off",
             )
         )
-    lead = min(int(_REACH_EV / step), int((core.energy.start_ev - step) / step))
-    counts = np.nan_to_num(core.counts.astype(np.float64))
-    continued = np.concatenate([_below(counts, core.energy, lead), counts], axis=-1)
+    background = _background(core)
+    edges = np.nan_to_num(core.counts.astype(np.float64)) - background
     i0 = zero_loss_counts(pair.low_loss)[..., None]
-    losses = _losses(pair.low_loss, step, continued.shape[-1])
-    size = next_fast_len(2 * continued.shape[-1], real=True)  # padded: nothing wraps around
+    losses = _losses(pair.low_loss, step, core.energy.size)
+    size = next_fast_len(2 * core.energy.size, real=True)  # padded: nothing wraps around
     transfer = rfft(losses / np.where(i0 > 0, i0, np.nan), size, axis=-1) + 1.0
-    single = irfft(rfft(continued, size, axis=-1) / transfer, size, axis=-1)
-    metadata = {**core.metadata, SINGLE: True}
-    return core.replace(counts=single[..., lead : lead + core.energy.size], metadata=metadata)
+    single = irfft(rfft(edges, size, axis=-1) / transfer, size, axis=-1)[..., : core.energy.size]
+    return core.replace(counts=background + single, metadata={**core.metadata, SINGLE: True})
 
 
 def core_plural(pair: DualSpectrumImage) -> F32:
@@ -87,10 +86,12 @@ def _losses(low_loss: SpectrumImage, step_ev: float, size: int) -> F64:
     return np.asarray(np.diff(total, axis=-1))
 
 
-def _below(counts: F64, energy: EnergyAxis, lead: int) -> F64:
-    """Continue spectra (y, x, e) below their first channel by the power law of their first tenth."""
-    high = energy.start_ev + 0.1 * (energy.stop_ev - energy.start_ev)
-    amplitude, exponent = fit_power_law(counts, energy, energy.start_ev, high)
+def _background(core: SpectrumImage) -> F64:
+    """Continue the first tenth of spectra (y, x, e) as a power law of one exponent; 0 where it has no counts."""
+    axis, counts = core.energy, np.nan_to_num(core.counts.astype(np.float64))
+    high = axis.start_ev + _BELOW_EDGES * (axis.stop_ev - axis.start_ev)
+    if not counts[..., axis.window(axis.start_ev, high)].sum() > 0:  # an edge without background
+        return np.zeros_like(counts)
+    amplitude, exponent = fit_power_law(counts, axis, axis.start_ev, high)
     exponent = np.full_like(exponent, np.average(exponent, weights=np.maximum(amplitude, 1e-12)))
-    axis = EnergyAxis(energy.start_ev - lead * energy.step_ev, energy.step_ev, max(lead, 1))
-    return power_law(amplitude, exponent, axis, high)[..., :lead]
+    return power_law(amplitude, exponent, axis, high)

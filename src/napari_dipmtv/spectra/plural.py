@@ -10,9 +10,8 @@ from napari_dipmtv.data import F64, SpectrumImage, SpectrumSeries
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.spectra.ring import RING
 
-HALF_WIDTH_EV = (
-    4.0  # of the zero-loss peak: many times its FWHM of about 1 eV, below any band-gap loss of note
-)
+_HALF_WIDTH_EV = (4.0, 10.0)  # of the zero-loss window: at least, below band-gap losses of note, and at most
+_FWHM_EACH_SIDE = 3.0  # holds the tails of a real peak; within the least one up to an FWHM of 1.3 eV
 
 
 def plural_scattering(low_loss: SpectrumImage, stop: int) -> F64:
@@ -85,15 +84,32 @@ def brightest_zero_loss(series: SpectrumSeries) -> float:
 
 
 def zero_loss_window(low_loss: SpectrumImage) -> slice:
-    """Channels of the zero-loss peak; raises `InputError` where the axis does not hold it."""
-    axis = low_loss.energy
-    if not axis.start_ev <= -0.5 * HALF_WIDTH_EV < HALF_WIDTH_EV <= axis.stop_ev:
+    """Channels of the zero-loss peak; raises `InputError` where the axis does not hold it.
+
+    A broad peak gets a wider window, by the width of the mean of all pixels: its tails would pass for losses.
+    """
+    axis, least = low_loss.energy, _HALF_WIDTH_EV[0]
+    if not axis.start_ev <= -0.5 * least < least <= axis.stop_ev:
         raise InputError(
             expected(
                 "zero-loss peak",
-                f"{-0.5 * HALF_WIDTH_EV:g} to {HALF_WIDTH_EV:g} eV on the low-loss axis",
+                f"{-0.5 * least:g} to {least:g} eV on the low-loss axis",
                 f"{axis.start_ev:g} to {axis.stop_ev:g} eV",
                 "Switch the correction of plural scattering off",
             )
         )
-    return axis.window(-HALF_WIDTH_EV, HALF_WIDTH_EV)
+    half_ev = float(np.clip(_FWHM_EACH_SIDE * _fwhm_ev(low_loss), *_HALF_WIDTH_EV))
+    return axis.window(-half_ev, half_ev)
+
+
+def _fwhm_ev(low_loss: SpectrumImage) -> float:
+    """Full width at half maximum of the peak next to 0 eV in the sum of all pixels, in whole channels."""
+    axis, (least, most) = low_loss.energy, _HALF_WIDTH_EV
+    near = axis.window(-most, most)
+    total = np.nansum(low_loss.counts[..., near], axis=(0, 1), dtype=np.float64)
+    central = np.abs(axis.values[near]) <= least
+    top = int(np.argmax(np.where(central, total, -np.inf)))
+    below = np.flatnonzero(total < 0.5 * total[top])
+    first = below[below < top].max(initial=-1) + 1
+    last = below[below > top].min(initial=total.size) - 1
+    return float(last - first + 1) * axis.step_ev

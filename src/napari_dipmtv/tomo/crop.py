@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from napari_dipmtv.data import F32, TiltSeries, Volume
+from napari_dipmtv.projection.backends import make_projector
 from napari_dipmtv.projection.geometry import Geometry
-from napari_dipmtv.projection.sparse import SparseProjector
 from napari_dipmtv.tomo.problem import Problem, pose, rows
 
 MARGIN = 2  # voxels of vacuum that are kept around the object
@@ -59,7 +59,12 @@ class Crop:
             offsets_px=tuple(float(o) for o in offsets),
         )
         device = self.whole.device
-        whole = pose(self.cut(self.whole.series), device, SparseProjector(own, device))
+        whole = pose(
+            self.cut(self.whole.series),
+            device,
+            make_projector(own, device, self.whole.backend),
+            backend=self.whole.backend,
+        )
         return replace(whole, normalise=self.whole.normalise)
 
     def cut(self, series: TiltSeries) -> TiltSeries:
@@ -83,16 +88,25 @@ class Crop:
         return tuple(slice(first, stop) for first, stop in self.box)
 
 
-def crop_to_object(problem: Problem, rough: Volume) -> Crop:
+def crop_to_object(problem: Problem, rough: Volume, *, least_px: int = 1) -> Crop:
     """Find the box that holds the object in a rough, nearly noise-free volume (such as CS-TV).
 
     Where more than 1 % of the density would be left outside (a support film, a haze) nothing is cut off.
+
+    Parameters
+    ----------
+    problem : Problem
+    rough : Volume
+    least_px : int
+        No side of the box gets shorter, as far as the field allows: a network halves them at each level.
     """
     total = (rough.data / problem.unit.cpu().numpy()[:, None, None, None]).sum(axis=0)
     matter = _without_specks(total > MATTER)
     if not matter.any():
         return Crop.nothing(problem)
-    crop = Crop(problem, (_extent(matter, 0), _extent(matter, 1), _extent(matter, 2)))
+    crop = Crop(
+        problem, (_extent(matter, 0, least_px), _extent(matter, 1, least_px), _extent(matter, 2, least_px))
+    )
     kept = total[crop.slices].sum()
     return crop if kept >= (1 - OUTSIDE) * total.sum() else Crop.nothing(problem)
 
@@ -109,11 +123,13 @@ def _without_specks(matter: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray((sizes >= 0.02 * sizes.max())[pieces] & matter)
 
 
-def _extent(matter: NDArray[np.bool_], axis: int) -> tuple[int, int]:
+def _extent(matter: NDArray[np.bool_], axis: int, least_px: int) -> tuple[int, int]:
     """First and last plane with matter, with the margin, widened to a multiple of four for the network."""
     planes = np.flatnonzero(matter.any(axis=tuple(a for a in range(3) if a != axis)))
     size = matter.shape[axis]
     first, stop = max(int(planes[0]) - MARGIN, 0), min(int(planes[-1]) + 1 + MARGIN, size)
-    while (stop - first) % 4 and (stop < size or first > 0):
-        stop, first = (stop + 1, first) if stop < size else (stop, first - 1)
+    while ((stop - first) % 4 or stop - first < least_px) and stop - first < size:
+        # below and above in turn, so that the object stays central
+        below = first > 0 and (stop == size or (stop - first) % 2 == 1)
+        first, stop = (first - 1, stop) if below else (first, stop + 1)
     return first, stop

@@ -16,6 +16,7 @@ from napari_dipmtv.projection.sparse import slices_fastest
 from napari_dipmtv.settings.tomo import CsTvSettings
 from napari_dipmtv.states import State
 from napari_dipmtv.tomo.data_term import data_misfit
+from napari_dipmtv.tomo.kept import keep, put_back
 from napari_dipmtv.tomo.problem import Problem
 from napari_dipmtv.tomo.total_variation import seen_by, stacked, sweep, total_variation_of
 
@@ -139,25 +140,13 @@ class PrimalDual:
 
     def checkpoint(self, iteration: int) -> dict[str, Any]:
         """Copy everything that changes to plain arrays."""
-        saved = {name: getattr(self, name).cpu().numpy().copy() for name in _KEPT}
-        return {"iteration": np.array(iteration), **saved}
+        return {"iteration": np.array(iteration), **keep(self, _KEPT)}
 
     def restore(self, saved: Mapping[str, NDArray[Any]], start: Volume | None) -> int:
         """Go back to a checkpoint; gives its iteration."""
         if start is not None:
             raise InputError(expected("start", "none beside a checkpoint", "both", "Give one of them"))
-        for name in _KEPT:
-            own = getattr(self, name)
-            if name not in saved or saved[name].shape != tuple(own.shape):
-                raise InputError(
-                    expected(
-                        "checkpoint",
-                        f"{name} of shape {tuple(own.shape)}",
-                        saved[name].shape if name in saved else "none",
-                        "Use the series and the settings of the first run",
-                    )
-                )
-            own.copy_(torch.from_numpy(saved[name]))
+        put_back(self, _KEPT, saved)
         return int(saved["iteration"])
 
 

@@ -35,14 +35,17 @@ class DataMisfit(ABC):
         InputError
             For a misfit that knows nothing of the noise.
         """
-        raise InputError(
-            expected(
-                "likelihood",
-                "counts or a covariance",
-                type(self).__name__,
-                "Use the Poisson or covariance term",
-            )
-        )
+        raise _no_noise("likelihood", self)
+
+    def stiffness(self, p: torch.Tensor) -> torch.Tensor:
+        """The curvature of the misfit at ``p``, or a bound of it, times ``p``; makes steps of the right length.
+
+        Raises
+        ------
+        InputError
+            For a misfit that knows nothing of the noise.
+        """
+        raise _no_noise("step length", self)
 
     @abstractmethod
     def prox(self, u: torch.Tensor, step: float) -> torch.Tensor:
@@ -74,6 +77,10 @@ class Poisson(DataMisfit):
     def nats(self, p: torch.Tensor) -> float:
         return float(self.loss(p).double()) * self.counts.numel() / self.weight
 
+    def stiffness(self, p: torch.Tensor) -> torch.Tensor:
+        # of expectation maximisation: n / m^2 of the true curvature is replaced by 1 / m
+        return (self.weight / self.counts.numel() * self.gain * self.valid).expand_as(p)
+
     def prox(self, u: torch.Tensor, step: float) -> torch.Tensor:
         # root of p^2 - (u - w g) p - w n = 0 with w = step * weight / size; u where the pixel is masked
         w = step * self.weight / self.counts.numel()
@@ -100,6 +107,10 @@ class Gaussian(DataMisfit):
 
     def nats(self, p: torch.Tensor) -> float:
         return float(self.loss(p).double()) * self.target.numel() / self.weight
+
+    def stiffness(self, p: torch.Tensor) -> torch.Tensor:
+        # the row sums of |C^-1| bound its eigenvalues
+        return self.weight / p.numel() * self.precision.abs().sum(dim=1) * p
 
     def prox(self, u: torch.Tensor, step: float) -> torch.Tensor:
         # p = y + C (C + w)^-1 (u - y) with w = step * weight / size
@@ -149,6 +160,11 @@ class L2(DataMisfit):
     def prox(self, u: torch.Tensor, step: float) -> torch.Tensor:
         w = 2 * step / self.span**2 / self.target.numel()
         return torch.where(self.valid > 0, (u + w * self.target) / (1 + w), u)
+
+
+def _no_noise(what: str, misfit: DataMisfit) -> InputError:
+    given = type(misfit).__name__
+    return InputError(expected(what, "counts or a covariance", given, "Use the Poisson or covariance term"))
 
 
 def data_kind(series: TiltSeries, kind: str) -> str:

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_dipmtv.data import Volume
 from napari_dipmtv.errors import ComputeError, InputError, expected
 from napari_dipmtv.settings.tomo import DipSettings
 from napari_dipmtv.tomo.data_term import DataMisfit
 from napari_dipmtv.tomo.network import DipNetwork
+from napari_dipmtv.tomo.precision import use_bfloat16, why_float32
 from napari_dipmtv.tomo.problem import Problem
 from napari_dipmtv.tomo.total_variation import total_variation
 
@@ -22,6 +22,18 @@ WARM_UP = 25  # steps over which the learning rate rises
 LEAST_RATE = 0.02  # of the learning rate is left at the end of a fading run
 PUBLISHED_EPSILON = 1e-9  # under the root of the summed total variation
 OPENING_RATE = 0.1  # of the logits of the openings, which are about -4 to 4
+
+
+class FurtherTerm(torch.nn.Module):
+    """A misfit of further data of the same object; its parameters are learnt with the network."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Misfit of a volume (c, z, y, x) in units of the problem that the network fits; a scalar."""
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, float]:
+        """What it has learnt, for the loss curves."""
+        return {}
 
 
 class DipFit:
@@ -33,6 +45,8 @@ class DipFit:
     settings : DipSettings
     looks_at : tensor (inputs, z, y, x) or None
         The input of the network; None for random numbers.
+    further : FurtherTerm, optional
+        What the volume must explain besides the data.
 
     Attributes
     ----------
@@ -42,7 +56,13 @@ class DipFit:
 
     misfit: DataMisfit
 
-    def __init__(self, problem: Problem, settings: DipSettings, looks_at: torch.Tensor | None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        settings: DipSettings,
+        looks_at: torch.Tensor | None,
+        further: FurtherTerm | None = None,
+    ) -> None:
         self.problem, self.settings = problem, settings
         # on the CPU: one seed, one input, any device
         self.random = torch.Generator().manual_seed(settings.seed)
@@ -56,7 +76,9 @@ class DipFit:
                 settings.skips,
                 output=settings.output,
             )
-        self.network = network.to(problem.device)
+        if further is not None:
+            network.add_module("further", further)  # learnt, kept and restored with the network
+        self.network, self.further = network.to(problem.device), further
         self.opening: torch.nn.Parameter | None = None  # logit of the share of each voxel that is taken out
         self.optimiser = self._fresh_optimiser()
         self.average = torch.zeros(problem.shape, device=problem.device)
@@ -64,7 +86,7 @@ class DipFit:
         self.least = math.inf  # loss, where the output of the lowest is to be returned
         self.half = use_bfloat16(settings.precision, problem.device)
         self.halvings = self.taken = 0
-        self.note = ""
+        self.note = why_float32(settings.precision, problem.device)
 
     def step(self, progress: float) -> dict[str, float]:
         """Take one optimiser step; ``progress`` in 0 to 1 sets the learning rate. Returns the losses before the step.
@@ -87,7 +109,8 @@ class DipFit:
             self.settings.learning_rate * self._pace(progress) / 2**self.halvings
         )
         self.optimiser.step()
-        self._keep(x, losses["data"] + self.settings.tv_strength * losses["tv"])
+        further = losses.get("further", 0.0)
+        self._keep(x, losses["data"] + self.settings.tv_strength * losses["tv"] + further)
         return losses
 
     def show(self, misfit: DataMisfit) -> None:
@@ -146,10 +169,6 @@ class DipFit:
         """What will be returned: the running average of the output, or the one of the lowest loss; (c, z, y, x)."""
         return self.average / max(self.weight, 1e-12)
 
-    def volume(self) -> Volume:
-        """Copy what will be returned to the host, in data units."""
-        return self.problem.volume(self.output())
-
     def _random_input(self) -> torch.Tensor:
         shape = (1, self.settings.input_channels, *self.problem.shape[1:])
         return self.settings.input_scale * torch.rand(shape, generator=self.random).to(self.problem.device)
@@ -172,8 +191,13 @@ class DipFit:
             x = x * (1 - torch.sigmoid(self.opening))
         data = self.misfit.loss(self.problem.projector(x))
         tv = self._variation(x)
-        (data + s.tv_strength * tv).backward()  # type: ignore[no-untyped-call]
-        return x.detach(), {"data": float(data.detach()), "tv": float(tv.detach())}
+        loss, losses = data + s.tv_strength * tv, {"data": float(data.detach()), "tv": float(tv.detach())}
+        if self.further is not None:
+            misfit = self.further(x)
+            loss = loss + misfit
+            losses |= {"further": float(misfit.detach()), **self.further.facts()}
+        loss.backward()  # type: ignore[no-untyped-call]
+        return x.detach(), losses
 
     def _variation(self, x: torch.Tensor) -> torch.Tensor:
         """Total variation in the measure of the settings."""
@@ -254,15 +278,6 @@ class DipFit:
         self.weight, self.taken = float(saved["weight"]), int(saved["taken"])
         self.half, self.halvings = bool(saved["half"]), int(saved["halvings"])
         self.least = float(saved["least"])
-
-
-def use_bfloat16(precision: str, device: torch.device) -> bool:
-    """Tell whether the network runs in bfloat16: on request, or where the hardware multiplies it natively."""
-    if precision != "auto":
-        return precision == "bfloat16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def under(saved: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from napari_dipmtv.data import F64, Volume
 from napari_dipmtv.projection.projector import operator_norm
@@ -15,12 +16,18 @@ from napari_dipmtv.settings.fused import FusedSettings
 from napari_dipmtv.settings.tomo import CsTvSettings
 from napari_dipmtv.states import State
 from napari_dipmtv.tomo.cs_tv import cs_tv
-from napari_dipmtv.tomo.data_term import DataMisfit, Gaussian, Poisson, data_misfit
-from napari_dipmtv.tomo.fused_problem import FusedProblem, relative_weights, weighted, weighted_slope
-from napari_dipmtv.tomo.problem import Problem
+from napari_dipmtv.tomo.data_term import Poisson, data_misfit
+from napari_dipmtv.tomo.fused_contrast import (
+    Contrast,
+    common_factor,
+    first_contrast,
+    likelihood_ratio,
+    non_negative,
+)
+from napari_dipmtv.tomo.fused_problem import FusedProblem, weighted, weighted_slope
+from napari_dipmtv.tomo.kept import keep, put_back
 from napari_dipmtv.tomo.total_variation import seen_by, stacked, sweep, total_variation_of
 
-Z_POWER = 1.7  # of incoherent scattering to high angles, between screened 1.6 and Rutherford's 2
 GAMMAS = (1.0, 2.0)
 LOOK_EVERY = 10
 STRONGER = 3.0  # measured: with 0 the cost rises again after a fall, with 14 the chemical maps are heard late
@@ -29,15 +36,9 @@ REFIT_SHARE = 2 / 3  # of the iterations; then the cost stands still and the ste
 HEADROOM = 1.3  # voxels may grow that much between two fits before a step could be too long
 
 
-@dataclass(frozen=True, slots=True)
-class Contrast:
-    """How the volume shows in the HAADF: signal ``sum_c weights_c x_c^gamma`` per voxel, ``x`` in typical densities."""
-
-    weights: torch.Tensor  # (c,) float64
-    gamma: float
-
-
-def fused_joint(problem: FusedProblem, settings: FusedSettings) -> Iterator[State[Volume]]:
+def fused_joint(
+    problem: FusedProblem, settings: FusedSettings, *, resume: Mapping[str, NDArray[Any]] | None = None
+) -> Iterator[State[Volume]]:
     """Minimise ``D_c(P_c x) + b D_h(P_h sum_c w_c x_c^gamma) + strength TV(x) / mass`` over ``x >= 0``, w and gamma.
 
     ``D_c`` and ``D_h`` are deviances; ``b`` makes their sum the likelihood of both data sets, times ``haadf_weight``.
@@ -48,15 +49,17 @@ def fused_joint(problem: FusedProblem, settings: FusedSettings) -> Iterator[Stat
     primal-dual step may: the volume that a state shows is the one of the least joint cost among those looked at, so
     that more iterations never give a worse one.
 
+    ``resume`` is a checkpoint of an earlier run on the same data with the same settings but for ``iterations``.
+
     Yields
     ------
     State of Volume
         Every 10 steps and at the end the losses "cost" (the joint cost), "least" (so far), "chemical", "haadf"
         (weighted), "tv", "gamma" and "weight <channel>" (HAADF signal per typical density).
     """
-    iterate = Joint(problem, settings)
+    iterate = Joint(problem, settings, resume)
     refits = int(REFIT_SHARE * settings.iterations)
-    for iteration in range(1, settings.iterations + 1):
+    for iteration in range(1 if resume is None else int(resume["iteration"]) + 1, settings.iterations + 1):
         look = iteration % LOOK_EVERY == 0 or iteration == settings.iterations
         iterate.step()
         if iteration % settings.refit_every == 0:
@@ -69,6 +72,7 @@ def fused_joint(problem: FusedProblem, settings: FusedSettings) -> Iterator[Stat
             settings.iterations,
             losses,
             lambda x=iterate.best: problem.chemical.volume(x),  # type: ignore[misc]
+            lambda n=iteration: iterate.checkpoint(n),  # type: ignore[misc]
             stage="fused",
         )
 
@@ -76,7 +80,12 @@ def fused_joint(problem: FusedProblem, settings: FusedSettings) -> Iterator[Stat
 class Joint:
     """Volume, dual variables and contrast on their way to the least joint cost."""
 
-    def __init__(self, problem: FusedProblem, settings: FusedSettings) -> None:
+    def __init__(
+        self,
+        problem: FusedProblem,
+        settings: FusedSettings,
+        saved: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
         self.problem, self.settings = problem, settings
         chemical, haadf = problem.chemical, problem.haadf
         self.misfit = data_misfit(chemical, settings.data_term)
@@ -90,17 +99,21 @@ class Joint:
         )  # a lower bound, raised a little
         self.haadf_norm = 1.02 * operator_norm(haadf.projector, device=problem.device)
         self.pull = self.norm / 12**0.5
-        self.x = self._start()
+        self.x = self._start() if saved is None else slices_fastest(chemical.shape, problem.device)
         self.ahead, self.new = self.x.clone(), torch.empty_like(self.x)
         self.dual = stacked(seen_by(settings.tv, self.x)).zero_()
         self.seen = chemical.projector(self.x)
         self.seen_ahead = self.seen.clone()
         self.q, self.q_haadf = torch.zeros_like(self.seen), torch.zeros_like(self.target)
-        self.contrast = self._first_contrast()
+        self.least, self.best = float("inf"), self.x.clone()
+        if saved is not None:
+            self._restore(saved)
+            return
+        self.contrast = first_contrast(problem, settings)
         if self.haadf_weight > 0:
             self._bring_in_haadf()
             self.refit()
-        self.least, self.best = float("inf"), self.x.clone()
+        self.best.copy_(self.x)
         self.set_steps()
 
     def _start(self) -> torch.Tensor:
@@ -125,16 +138,6 @@ class Joint:
         self.ahead.copy_(self.x)
         self.seen = self.problem.chemical.projector(self.x)
         self.seen_ahead = self.seen.clone()
-
-    def _first_contrast(self) -> Contrast:
-        """Weights from the totals of the slices: known ones times a factor, or each of its own."""
-        chemical, settings = self.problem.chemical, self.settings
-        gram, rhs = slice_equations(self.problem)
-        if settings.learn_weights:
-            return Contrast(torch.from_numpy(non_negative(gram, rhs)), settings.gamma)
-        channels, unit = chemical.series.channels, chemical.unit.double().cpu()
-        known = relative_weights(channels, settings.weights, Z_POWER) * unit
-        return Contrast(_common_factor(known, gram, rhs) * known, settings.gamma)
 
     def set_steps(self) -> None:
         """Choose the steps so that ``tau (sigma |P_c|^2 + sigma |grad|^2 + sigma_h |K_h'|^2) < 1``.
@@ -189,8 +192,7 @@ class Joint:
 
     def refit(self) -> None:
         """Fit weights and exponent to the volume; keep them where they lower the HAADF misfit."""
-        linear = self.settings.gamma == 1 and not self.settings.learn_gamma
-        if self.haadf_weight == 0 or linear:  # the totals of the slices have told all of a linear contrast
+        if self.haadf_weight == 0 or self.settings.linear:  # slice totals have told all
             return
         from scipy.optimize import minimize_scalar
 
@@ -212,7 +214,7 @@ class Joint:
         likely = self.problem.haadf.projector(weighted(self.x, now.weights, now.gamma))
         gram, rhs = self._normal_equations(self._powers_seen(gamma), likely)
         if not self.settings.learn_weights:
-            return Contrast(_common_factor(self.contrast.weights, gram, rhs) * self.contrast.weights, gamma)
+            return Contrast(common_factor(self.contrast.weights, gram, rhs) * self.contrast.weights, gamma)
         return Contrast(torch.from_numpy(non_negative(gram, rhs)), gamma)
 
     def _powers_seen(self, gamma: float) -> torch.Tensor:
@@ -257,53 +259,24 @@ class Joint:
             **dict(zip(names, self.contrast.weights.tolist(), strict=True)),
         }
 
+    def checkpoint(self, iteration: int) -> dict[str, NDArray[Any]]:
+        """Copy everything that changes to plain arrays."""
+        saved = keep(self, _TENSORS) | {name: np.array(getattr(self, name)) for name in _NUMBERS}
+        weights, gamma = self.contrast.weights.numpy().copy(), np.array(self.contrast.gamma)
+        return {"iteration": np.array(iteration), "weights": weights, "gamma": gamma, **saved}
+
+    def _restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        put_back(self, _TENSORS, saved)
+        for name in _NUMBERS:
+            setattr(self, name, float(saved[name]))
+        self.contrast = Contrast(torch.from_numpy(saved["weights"]), float(saved["gamma"]))
+
+
+_TENSORS = ("x", "ahead", "dual", "q", "q_haadf", "seen", "seen_ahead", "best")
+_NUMBERS = ("sigma", "sigma_haadf", "tau", "least")
+
 
 def _last(states: Iterator[State[Volume]]) -> Volume:
     """The volume of the last state."""
     *_, last = states
     return last.snapshot()
-
-
-def likelihood_ratio(chemical: DataMisfit, haadf: DataMisfit, chemical_size: int, haadf_size: int) -> float:
-    """Factor on the HAADF misfit that makes both terms one likelihood; both are means times their relative noise."""
-    assert isinstance(chemical, Poisson | Gaussian)  # the settings offer no others
-    assert isinstance(haadf, Poisson | Gaussian)
-    return (haadf_size / haadf.weight) / (chemical_size / chemical.weight)
-
-
-def non_negative(gram: F64, rhs: F64) -> F64:
-    """``argmin_{w >= 0} w' G w / 2 - h' w`` of a positive semi-definite ``G``."""
-    from scipy.optimize import nnls
-
-    ridge = 1e-9 * np.trace(gram) / len(gram)
-    root = np.linalg.cholesky(gram + ridge * np.eye(len(gram)))
-    found: F64 = nnls(root.T, np.linalg.solve(root, rhs))[0]
-    return found
-
-
-def slice_equations(problem: FusedProblem) -> tuple[F64, F64]:
-    """Gram matrix (c, c) and right side (c,) of ``H_y = sum_c w_c M_cy`` over the slices y across the tilt axis.
-
-    Seen from any tilt, the row y of a view adds up to the whole slice y. So the totals ``M`` of the chemical maps and
-    ``H`` of the HAADF, each a mean over its own views, give the weights of a linear contrast without any volume, and
-    free of what noise, blur and regularisation do to one.
-    """
-    totals, total = (_slice_totals(part) for part in (problem.chemical, problem.haadf))
-    trust = 1 / np.maximum(total[0], 0.01 * total[0].max())  # totals of counts vary like themselves
-    return (totals * trust) @ totals.T, (totals * trust) @ total[0]
-
-
-def _slice_totals(part: Problem) -> F64:
-    """Sums over the rows of the views (c, y), in units of the problem; means over the views where a row is whole."""
-    data = (
-        torch.from_numpy(part.series.data).to(part.device).double() / part.unit.double()[:, None, None, None]
-    )
-    whole = part.valid[0].amin(dim=-1).double()  # (t, y)
-    rows = (data.sum(dim=-1) * whole).sum(dim=1) / whole.sum(dim=0).clamp(min=1)
-    found: F64 = rows.clamp(min=0).cpu().numpy()
-    return found
-
-
-def _common_factor(weights: torch.Tensor, gram: F64, rhs: F64) -> float:
-    w = weights.numpy()
-    return float(max(w @ rhs, 1e-30) / max(w @ gram @ w, 1e-30))

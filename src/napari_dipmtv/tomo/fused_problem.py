@@ -106,9 +106,9 @@ def relative_weights(channels: tuple[str, ...], given: tuple[float, ...], power:
     return torch.from_numpy(values / values.sum())
 
 
-def weighted(x: torch.Tensor, weights: torch.Tensor, gamma: float) -> torch.Tensor:
+def weighted(x: torch.Tensor, weights: torch.Tensor, gamma: float | torch.Tensor) -> torch.Tensor:
     """HAADF density ``sum_c w_c x_c^gamma`` of a volume (c, z, y, x) >= 0; (1, z, y, x)."""
-    powers = x if gamma == 1 else x.pow(gamma)
+    powers = x if isinstance(gamma, float) and gamma == 1 else x.pow(gamma)
     return torch.einsum("c,czyx->zyx", weights.to(x), powers)[None]
 
 

@@ -7,16 +7,20 @@ scaled to the model, then HAADF and Poisson steps with a few iterations of TV de
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from napari_dipmtv.data import Volume
 from napari_dipmtv.projection.projector import Projector
 from napari_dipmtv.settings.fused import PublishedFusedSettings
 from napari_dipmtv.states import State
 from napari_dipmtv.tomo.fused_problem import FusedProblem, relative_weights, weighted, weighted_slope
+from napari_dipmtv.tomo.kept import keep, put_back
 from napari_dipmtv.tomo.problem import Problem, sirt_steps
 from napari_dipmtv.tomo.total_variation import gradient, gradient_adjoint, project_dual, total_variation_of
 
@@ -74,63 +78,103 @@ def matched(haadf: torch.Tensor, model: torch.Tensor) -> torch.Tensor:
     )
 
 
-def fused_published(problem: FusedProblem, settings: PublishedFusedSettings) -> Iterator[State[Volume]]:
+def fused_published(
+    problem: FusedProblem,
+    settings: PublishedFusedSettings,
+    *,
+    resume: Mapping[str, NDArray[Any]] | None = None,
+) -> Iterator[State[Volume]]:
     """Run both stages.
 
     The release leaves the volume in units of its own; here every channel is given the factor with which its projections
-    carry as many counts as the maps.
+    carry as many counts as the maps. ``resume`` is a checkpoint of an earlier run on the same data with the same
+    settings but for ``iterations``.
 
     Yields
     ------
     State of Volume
-        Losses "chemical" (`poisson_cost`), and in the second stage "haadf" (``|P m - b|``) and "tv".
+        Losses "chemical" (`poisson_cost`), and in the second stage "haadf" (``|P m - b|``), "tv" and "step", the
+        chemical step length after its damping.
     """
-    chemical, A = problem.chemical, problem.chemical.projector
-    data = torch.from_numpy(chemical.series.data).to(problem.device).clamp(min=0) * chemical.valid
-    b = data / data.amax(dim=(1, 2, 3), keepdim=True)
-    x = torch.zeros(chemical.shape, device=problem.device)
-    total = settings.chemical_iterations + settings.iterations
-    step = settings.chemical_strength / lipschitz(A, x)
-    for iteration in range(1, settings.chemical_iterations + 1):
-        cost = float(poisson_cost(A(x), b, settings.epsilon))
-        x = (x - step * poisson_gradient(A, x, b, settings.epsilon)).clamp(min=0)
+    run = Released(problem, settings)
+    if resume is not None:
+        run.restore(resume)
+    while run.iteration < settings.iterations:
+        alone = run.iteration < settings.chemical_iterations
+        losses = run.chemical_step() if alone else run.fused_step()
         yield State(
-            iteration,
-            total,
-            {"chemical": cost},
-            lambda x=x: in_counts(chemical, x),  # type: ignore[misc]
-            stage="chemistry alone",
+            run.iteration,
+            settings.iterations,
+            losses,
+            lambda x=run.x: in_counts(problem.chemical, x),  # type: ignore[misc]
+            run.checkpoint,
+            stage="chemistry alone" if alone else "fused",
         )
-    yield from _fuse(problem, settings, settings.scale * x, b, step, total)
 
 
-def _fuse(
-    problem: FusedProblem,
-    settings: PublishedFusedSettings,
-    x: torch.Tensor,
-    b: torch.Tensor,
-    step: float,
-    total: int,
-) -> Iterator[State[Volume]]:
-    chemical, A, gamma = problem.chemical, problem.chemical.projector, settings.gamma
-    weights = relative_weights(chemical.series.channels, settings.weights, 1.0)
-    target = torch.from_numpy(problem.haadf.series.data).to(problem.device).clamp(min=0)
-    model = problem.haadf.projector(weighted(x, weights, gamma))
-    series = problem.haadf.series.replace(data=matched(target, model).cpu().numpy())
-    haadf = Problem(series, problem.haadf.projector, problem.device)
-    target = torch.from_numpy(series.data).to(problem.device)
-    before = float("inf")
-    for iteration in range(total - settings.iterations + 1, total + 1):
-        misfit = float((haadf.valid * (haadf.projector(weighted(x, weights, gamma)) - target)).norm())
-        cost = float(poisson_cost(A(x), b, settings.epsilon))
-        update = haadf_update(haadf, x, weights, gamma, settings.sirt_iterations)
-        x = x - step * poisson_gradient(A, x, b, settings.epsilon) + settings.haadf_strength * update
-        x = tv_denoised(x.clamp(min=0), settings.tv_strength, settings.tv_iterations)
-        if misfit > before:
-            step *= settings.damping
-        before = misfit
-        losses = {"chemical": cost, "haadf": misfit, "tv": total_variation_of(x, "per-channel")}
-        yield State(iteration, total, losses, lambda x=x: in_counts(chemical, x), stage="fused")  # type: ignore[misc]
+class Released:
+    """Volume, step and scale of the HAADF on their way through both stages."""
+
+    def __init__(self, problem: FusedProblem, settings: PublishedFusedSettings) -> None:
+        self.problem, self.settings = problem, settings
+        chemical = problem.chemical
+        data = torch.from_numpy(chemical.series.data).to(problem.device).clamp(min=0) * chemical.valid
+        self.maps = data / data.amax(dim=(1, 2, 3), keepdim=True)
+        self.haadf = torch.from_numpy(problem.haadf.series.data).to(problem.device).clamp(min=0)
+        self.weights = relative_weights(chemical.series.channels, settings.weights, 1.0)
+        self.x = torch.zeros(chemical.shape, device=problem.device)
+        self.step = settings.chemical_strength / lipschitz(chemical.projector, self.x)
+        self.before = float("inf")  # HAADF misfit
+        self.iteration = 0
+
+    def chemical_step(self) -> dict[str, float]:
+        """``x <- max(0, x - step gradient)`` on the maps alone."""
+        A, epsilon = self.problem.chemical.projector, self.settings.epsilon
+        cost = float(poisson_cost(A(self.x), self.maps, epsilon))
+        self.x = (self.x - self.step * poisson_gradient(A, self.x, self.maps, epsilon)).clamp(min=0)
+        self.iteration += 1
+        return {"chemical": cost}
+
+    def fused_step(self) -> dict[str, float]:
+        """One step on both modalities, and the denoising; a HAADF misfit that rose shortens the next chemical step."""
+        s, A, epsilon = self.settings, self.problem.chemical.projector, self.settings.epsilon
+        if self.iteration == s.chemical_iterations:
+            self._begin_second_stage()
+        haadf = Problem(
+            self.problem.haadf.series.replace(data=self.haadf.cpu().numpy()),
+            self.problem.haadf.projector,
+            self.problem.device,
+        )
+        model = haadf.projector(weighted(self.x, self.weights, s.gamma))
+        misfit = float((haadf.valid * (model - self.haadf)).norm())
+        cost = float(poisson_cost(A(self.x), self.maps, epsilon))
+        update = haadf_update(haadf, self.x, self.weights, s.gamma, s.sirt_iterations)
+        x = self.x - self.step * poisson_gradient(A, self.x, self.maps, epsilon) + s.haadf_strength * update
+        self.x = tv_denoised(x.clamp(min=0), s.tv_strength, s.tv_iterations)
+        if misfit > self.before:
+            self.step *= s.damping
+        self.before, self.iteration = misfit, self.iteration + 1
+        tv = total_variation_of(self.x, "per-channel")
+        return {"chemical": cost, "haadf": misfit, "tv": tv, "step": self.step}
+
+    def _begin_second_stage(self) -> None:
+        self.x = self.settings.scale * self.x
+        model = self.problem.haadf.projector(weighted(self.x, self.weights, self.settings.gamma))
+        self.haadf = matched(self.haadf, model)
+
+    def checkpoint(self) -> dict[str, NDArray[Any]]:
+        """Copy everything that changes to plain arrays."""
+        return keep(self, _TENSORS) | {name: np.array(getattr(self, name)) for name in _NUMBERS}
+
+    def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        """Go back to a checkpoint; raises `InputError` for one of another size."""
+        put_back(self, _TENSORS, saved)
+        self.step, self.before = float(saved["step"]), float(saved["before"])
+        self.iteration = int(saved["iteration"])
+
+
+_TENSORS = ("x", "haadf")
+_NUMBERS = ("step", "before", "iteration")
 
 
 def in_counts(chemical: Problem, x: torch.Tensor) -> Volume:

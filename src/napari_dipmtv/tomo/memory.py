@@ -11,8 +11,8 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from napari_dipmtv.data import TiltSeries
 from napari_dipmtv.settings.tomo import CsTvSettings, DipSettings, Method, MethodSettings
-from napari_dipmtv.tomo.dip_fit import use_bfloat16
 from napari_dipmtv.tomo.network import DipNetwork
+from napari_dipmtv.tomo.precision import use_bfloat16
 from napari_dipmtv.tomo.problem import rows
 from napari_dipmtv.tomo.total_variation import total_variation
 

@@ -13,9 +13,11 @@ import torch
 
 from napari_dipmtv.data import F32, TiltSeries, Volume
 from napari_dipmtv.errors import DeviceError, InputError, expected
+from napari_dipmtv.projection.backends import make_projector
 from napari_dipmtv.projection.geometry import Geometry
 from napari_dipmtv.projection.projector import Projector
-from napari_dipmtv.projection.sparse import SparseProjector
+from napari_dipmtv.projection.sparse import slices_fastest
+from napari_dipmtv.settings.tomo import Backend
 
 
 def pick_device(name: str) -> torch.device:
@@ -43,6 +45,7 @@ class Problem:
     projector: Projector
     device: torch.device
     normalise: Literal["density", "maximum"] = "density"
+    backend: Backend = "own"  # what further projectors of this task are made of
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -86,13 +89,30 @@ class Problem:
         return Volume(data, self.series.channels, self.series.pixel_nm)
 
 
-def pose(series: TiltSeries, device: torch.device, projector: Projector | None = None) -> Problem:
+def pose(
+    series: TiltSeries,
+    device: torch.device,
+    projector: Projector | None = None,
+    *,
+    backend: Backend = "own",
+) -> Problem:
     """Check a series and set up its reconstruction.
+
+    Parameters
+    ----------
+    series : TiltSeries
+    device : torch.device
+    projector : Projector, optional
+        One that is there already, instead of a new one.
+    backend : {"own", "astra"}
+        See `napari_dipmtv.projection.backends.make_projector`.
 
     Raises
     ------
     InputError
-        For fewer than three usable views, or a channel without signal.
+        For fewer than three usable views, a channel without signal, or ASTRA where it is not installed.
+    DeviceError
+        For ASTRA on a device that it cannot use.
     """
     used = len(series.tilts_deg) if series.valid is None else int(series.valid.any(axis=(1, 2)).sum())
     if used < 3:
@@ -104,7 +124,8 @@ def pose(series: TiltSeries, device: torch.device, projector: Projector | None =
             raise InputError(
                 expected(f"channel {channel}", "some signal", f"a sum of {total:g}", "Leave the channel out")
             )
-    return Problem(series, projector or SparseProjector(Geometry.of_series(series), device), device)
+    projector = projector or make_projector(Geometry.of_series(series), device, backend)
+    return Problem(series, projector, device, backend=backend)
 
 
 def rows(series: TiltSeries, first: int, stop: int) -> TiltSeries:
@@ -130,10 +151,12 @@ def sirt_steps(problem: Problem, start: torch.Tensor | None = None) -> Iterator[
     residual : float
         ``|P x - y| / |y|`` before the step.
     """
-    A, y, valid = problem.projector, torch.from_numpy(problem.series.data).to(problem.device), problem.valid
-    R = valid * _inverse(A(torch.ones((1, *A.volume_shape), device=problem.device)))
-    C = _inverse(A.T(valid.contiguous()))
-    x = torch.zeros(problem.shape, device=problem.device) if start is None else start
+    A, valid = problem.projector, problem.valid
+    x = slices_fastest(problem.shape, problem.device) if start is None else start
+    y = torch.empty_like(A(x))  # in the memory order of the projections
+    y.copy_(torch.from_numpy(problem.series.data))
+    R = valid * _inverse(A(slices_fastest((1, *A.volume_shape), problem.device) + 1))
+    C = _inverse(A.T(valid))
     norm = y.norm().clamp(min=1e-30)
     while True:
         r = y - A(x)

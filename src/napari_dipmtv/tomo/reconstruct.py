@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from numpy.typing import NDArray
 
 from napari_dipmtv.data import TiltSeries, Volume
 from napari_dipmtv.errors import InputError, expected
+from napari_dipmtv.settings.base import StageSettings
+from napari_dipmtv.settings.fused import FusedMethod, FusedMethodSettings
 from napari_dipmtv.settings.tomo import (
     METHODS,
+    Backend,
     CsTvSettings,
     DipSettings,
     Method,
     MethodSettings,
     SirtSettings,
+    WbpSettings,
 )
-from napari_dipmtv.states import State, never, run
+from napari_dipmtv.states import Result, State, never, run
 from napari_dipmtv.tomo.cs_tv import cs_tv
 from napari_dipmtv.tomo.device_faults import explained
 from napari_dipmtv.tomo.dip_tv import dip_tv, dipm_tv
@@ -27,6 +31,8 @@ from napari_dipmtv.tomo.memory import advice
 from napari_dipmtv.tomo.problem import Problem, pick_device, pose
 from napari_dipmtv.tomo.sirt import sirt
 from napari_dipmtv.tomo.wbp import wbp
+
+S = TypeVar("S", bound=StageSettings)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,8 +58,8 @@ class ReconResult:
     """
 
     volume: Volume
-    method: Method
-    settings: MethodSettings
+    method: Method | FusedMethod
+    settings: MethodSettings | FusedMethodSettings
     device: str
     losses: Mapping[str, list[float]]
     iterations: int
@@ -101,6 +107,16 @@ def reconstruct(
     problem, settings = prepare(series, method, settings, device)
     states = _states(problem, method, settings, resume)
     result = run(states, on_state=on_state, should_stop=should_stop)
+    return finished(result, problem, method, settings)
+
+
+def finished(
+    result: Result[Volume],
+    problem: Problem,
+    method: Method | FusedMethod,
+    settings: MethodSettings | FusedMethodSettings,
+) -> ReconResult:
+    """Tell how a run went; ``problem`` holds the maps that the volume is compared with."""
     return ReconResult(
         volume=result.value,
         method=method,
@@ -136,7 +152,8 @@ def prepare(
 ) -> tuple[Problem, MethodSettings]:
     """Check what is asked for and set up the problem on the device."""
     settings = check(series, method, settings)
-    return pose(series, pick_device(device)), settings
+    backend: Backend = "own" if isinstance(settings, WbpSettings) else settings.projector
+    return pose(series, pick_device(device), backend=backend), settings
 
 
 def check(series: TiltSeries, method: Method, settings: MethodSettings | None) -> MethodSettings:
@@ -147,9 +164,22 @@ def check(series: TiltSeries, method: Method, settings: MethodSettings | None) -
     InputError
         For settings of another method, and for maps too small for the levels of the network.
     """
-    if method not in METHODS:
-        raise InputError(expected("method", ", ".join(METHODS), repr(method), "Choose one of them"))
-    wanted = METHODS[method]
+    settings = settings_of(method, settings, METHODS)
+    must_suit_network(series, settings)
+    return settings
+
+
+def settings_of(method: str, settings: S | None, methods: Mapping[Any, type[S]]) -> S:
+    """Give the settings, or the defaults of the method, one of ``methods``.
+
+    Raises
+    ------
+    InputError
+        For another method, and for settings of another one.
+    """
+    if method not in methods:
+        raise InputError(expected("method", ", ".join(methods), repr(method), "Choose one of them"))
+    wanted = methods[method]
     settings = wanted() if settings is None else settings
     if not isinstance(settings, wanted):
         raise InputError(
@@ -157,6 +187,11 @@ def check(series: TiltSeries, method: Method, settings: MethodSettings | None) -
                 f"settings of {method}", wanted.__name__, type(settings).__name__, "Use the method's settings"
             )
         )
+    return settings
+
+
+def must_suit_network(series: TiltSeries, settings: StageSettings) -> None:
+    """Refuse maps too small for the levels of a network; raises `InputError`."""
     levels, smallest = (
         len(settings.filters) if isinstance(settings, DipSettings) else 0,
         min(series.data.shape[2:]),
@@ -170,7 +205,6 @@ def check(series: TiltSeries, method: Method, settings: MethodSettings | None) -
                 "Give fewer filters and skips, or choose sirt or cs-tv",
             )
         )
-    return settings
 
 
 def data_residual(problem: Problem, volume: Volume) -> float:

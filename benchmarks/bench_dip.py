@@ -1,0 +1,225 @@
+"""Follow deep image priors on one counted cube: ours, the published recipe from its preset, 2-D slices, deepinv's.
+
+Every contender runs in a process of its own and its error against the truth is followed, so that each is given its best
+step, which no one would know at the microscope. ``python benchmarks/bench_dip.py`` takes about twenty minutes;
+``... bench_dip.py ours --write`` runs one of them again. DIPMTV_DATA names the folder of the reference cube; without it
+the simulator makes a similar one.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import report  # first: pins the threads
+
+# isort: split
+import numpy as np
+import torch
+from slice_dip import deepinv_prior, recipe_2d
+
+from napari_dipmtv.data import TiltSeries, Volume
+from napari_dipmtv.inspect.score import score
+from napari_dipmtv.phantom import count_series, make_volume
+from napari_dipmtv.projection.geometry import Geometry
+from napari_dipmtv.projection.sparse import SparseProjector
+from napari_dipmtv.settings.phantom import PhantomSettings
+from napari_dipmtv.settings.presets import preset
+from napari_dipmtv.settings.tomo import DipSettings
+from napari_dipmtv.tomo.reconstruct import reconstruct_states
+
+SLICES = (20, 32, 44)  # rows along the tilt axis that the 2-D contenders fit; their time is scaled
+LOOK_EVERY, PATIENCE = 5, 50  # steps between two looks, and without a better error until a peer is ended
+MOST_2D = 400
+CURVES = Path(__file__).with_name("dip_curves.json")
+WORDS = {
+    "ours": "DIPm-TV, defaults",
+    "recipe": "published DIPm-TV recipe (EELS simulation)",
+    "slices": "2-D recipe of arXiv:2605.27139, slice by slice",
+    "deepinv": "deepinv DeepImagePrior, slice by slice",
+}
+
+
+def cube() -> tuple[TiltSeries, Volume, str]:
+    """The counted series, the truth and what it is."""
+    path = report.data_folder() / "reference_cube64" / "cube64.npz"
+    if not path.is_file():
+        volume = make_volume(PhantomSettings(field_voxels=64, voxel_nm=48 / 64))
+        tilts = tuple(np.linspace(-70, 70, 9))
+        return count_series(volume, tilts, relative_noise=0.27), volume, "a simulated cube, 64³ x 2"
+    with np.load(path) as saved:
+        gain, channels = float(saved["counts_per_unit"]), tuple(str(name) for name in saved["channels"])
+        maps = saved["counts"].astype(np.float32) / gain
+        series = TiltSeries(maps, channels, tuple(saved["tilts_deg"]), 0.5, counts_per_unit=gain)
+        return series, Volume(saved["truth"].astype(np.float32), channels, 0.5), "the reference cube, 64³ x 2"
+
+
+def follow_volume(
+    series: TiltSeries, truth: Volume, settings: DipSettings, *, to_the_end: bool
+) -> dict[str, Any]:
+    """Seconds, iterations and errors along a 3-D run, preparation included."""
+    rows, spent, best, kept = [], 0.0, (np.inf, 0), None
+    states = reconstruct_states(series, "dipm-tv", settings, "cpu")
+    while True:
+        begin = time.process_time()
+        state = next(states, None)
+        spent += time.process_time() - begin
+        if state is None or (not to_the_end and state.iteration > best[1] + PATIENCE):
+            break
+        if state.iteration % LOOK_EVERY and state.iteration != state.total:
+            continue
+        found = state.snapshot()
+        rows.append(
+            (spent, state.iteration, off(found.data, truth.data), off(found.data, truth.data, SLICES))
+        )
+        if rows[-1][2] < best[0]:
+            best, kept = (rows[-1][2], state.iteration), found
+    assert kept is not None
+    return {"curve": rows, "ssim": score(kept, truth).ssim, "steps_s": spent / max(1, rows[-1][1])}
+
+
+def follow_slices(series: TiltSeries, truth: Volume, work: Callable[..., Iterator[Any]]) -> dict[str, Any]:
+    """The same of 2-D runs on a few slices, their time scaled to all slices that hold counts."""
+    channels, _, _, side = series.data.shape
+    A = SparseProjector(Geometry.of((side, 1, side), series.tilts_deg))
+    unit = (
+        series.data.max(axis=(1, 2, 3), keepdims=True) / side
+    )  # beams count widths of the field, as in the preset
+    maps = torch.from_numpy(series.data / unit / side)
+    seconds, images = [], []
+    for y in SLICES:
+        torch.manual_seed(0)
+        runs = list(work(maps[:, :, y], lambda x: A(x[:, :, None])[:, :, 0] / side, side, MOST_2D))
+        seconds.append(np.cumsum([took for took, _ in runs]))
+        images.append(
+            np.stack([image.numpy() for _, image in runs[LOOK_EVERY - 1 :: LOOK_EVERY]]) * unit[..., 0]
+        )
+    found = np.stack(images, axis=3)  # (step, c, z, slice, x)
+    share = np.count_nonzero(series.data.sum(axis=(0, 1, 3)) > 0.02 * series.data.sum(axis=(0, 1, 3)).max())
+    spent = np.sum(seconds, axis=0) * share / len(SLICES)
+    wanted = truth.data[:, :, SLICES]
+    errors = [off(one, wanted) for one in found]
+    rows = [
+        (spent[i], i + 1, None, e)
+        for i, e in zip(range(LOOK_EVERY - 1, MOST_2D, LOOK_EVERY), errors, strict=True)
+    ]
+    return {"curve": rows, "ssim": None, "steps_s": spent[-1] / MOST_2D}
+
+
+def off(found: np.ndarray, truth: np.ndarray, slices: tuple[int, ...] | None = None) -> float:
+    """Relative error, of all or of some slices."""
+    if slices is not None:
+        found, truth = found[:, :, slices], truth[:, :, slices]
+    return float(np.linalg.norm(found - truth) / np.linalg.norm(truth))
+
+
+def follow(name: str) -> dict[str, Any]:
+    """One contender, in this process."""
+    torch.set_num_threads(1)
+    series, truth, _ = cube()
+    if name == "ours":
+        return follow_volume(series, truth, DipSettings(), to_the_end=True)
+    if name == "recipe":
+        recipe = preset("dipm-tv", "published EELS simulation")
+        assert isinstance(recipe, DipSettings)
+        return follow_volume(series, truth, recipe, to_the_end=False)
+    return follow_slices(series, truth, recipe_2d if name == "slices" else deepinv_prior)
+
+
+def first_below(curve: list[list[float]], column: int, level: float) -> float:
+    """Seconds until the error was at most this."""
+    return next((row[0] for row in curve if row[column] <= level), float("nan"))
+
+
+def rows(curves: dict[str, Any]) -> Iterator[list[str]]:
+    """One per contender: its best, when, and how long ours takes to be as good."""
+    for name, words in WORDS.items():
+        if name not in curves:
+            yield [
+                words,
+                *[""] * 3,
+                "not installed: `pip install deepinv`" if name == "deepinv" else "not run",
+                *[""] * 3,
+            ]
+            continue
+        curve, column = curves[name]["curve"], 2 if curves[name]["curve"][0][2] is not None else 3
+        best = min(curve, key=lambda row: row[column])
+        ours = (
+            first_below(curves["ours"]["curve"], column, best[column]) if "ours" in curves else float("nan")
+        )
+        ssim, mark = curves[name]["ssim"], "" if column == 2 else " *"
+        yield [
+            words,
+            f"{best[column]:.3f}{mark}",
+            "" if ssim is None else f"{ssim:.3f}",
+            f"{best[1]}",
+            f"{best[0]:.0f} s",
+            f"{ours:.0f} s",
+            f"{best[0] / ours:.1f}",
+            f"{curves[name]['steps_s'] * 1e3:.0f} ms",
+        ]
+
+
+def draw(curves: dict[str, Any]) -> None:
+    """The errors over processor time, as a figure beside the page of results."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
+    for name, words in WORDS.items():
+        if name in curves:
+            curve = curves[name]["curve"]
+            axes.plot([row[0] for row in curve], [row[3] for row in curve], label=words)
+    axes.set(xscale="log", xlabel="processor time / s", ylabel="NRMSE of three slices", ylim=(0.1, 1))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+    figure.savefig(CURVES.with_name("dip_curves.png"), dpi=110)
+
+
+def main() -> None:
+    """Run one contender and give its curve as JSON, or all that were asked for and print the table."""
+    if len(sys.argv) == 3 and sys.argv[1] == "--follow":
+        print(json.dumps(follow(sys.argv[2]), default=float))
+        return
+    chosen = report.options(__doc__ or "", names=tuple(WORDS))
+    if chosen.device == "cuda":
+        return  # bench_engine.py has the GPU
+    curves = json.loads(CURVES.read_text()) if CURVES.exists() and chosen.names else {}
+    for name in chosen.names or WORDS:
+        if name == "deepinv" and find_spec("deepinv") is None:
+            continue
+        command = [sys.executable, __file__, "--follow", name]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        curves[name] = json.loads(done.splitlines()[-1])
+    head = (
+        "code",
+        "best NRMSE",
+        "SSIM there",
+        "at step",
+        "time to it",
+        "ours to the same",
+        "ratio",
+        "one step",
+    )
+    text = (
+        f"By `benchmarks/bench_dip.py` on {cube()[2]}, 9 tilts, 27 % noise; processor time of one thread on "
+        f"{report.machine(('torch', 'numpy'))}\nEach at its best step, found with the truth in hand; preparation counts. "
+        f"* of slices {', '.join(map(str, SLICES))}, as is ours beside\nit; their time is scaled to the slices that hold "
+        f"counts. SSIM: 3-D.\n\n{report.table(head, rows(curves))}\n\n![Error over time](dip_curves.png)"
+    )
+    if chosen.write:
+        CURVES.write_text(json.dumps(curves))
+        draw(curves)
+    report.finish("Deep image priors", text, write=chosen.write)
+
+
+if __name__ == "__main__":
+    main()
