@@ -25,7 +25,7 @@ PAGE = Path(__file__).with_name("results.md")
 
 
 def options(words: str, names: tuple[str, ...] = ()) -> argparse.Namespace:
-    """Command line of a benchmark: ``--write`` and ``--device``, and which of ``names`` to run, all when none is given."""
+    """Command line of a benchmark: ``--write``, ``--device``, and which of ``names`` to run (all when none given)."""
     parser = argparse.ArgumentParser(description=words)
     if names:
         parser.add_argument("names", nargs="*", choices=(*names, []), help="run these only")

@@ -1,8 +1,8 @@
 """The deep image priors that others run slice by slice: the published 2-D recipe, and deepinv's decoder.
 
-The 2-D recipe is written from its description (arXiv:2605.27139): one network per slice and channel, AdamW with a rate of
-0.01, the sum of squares, fresh noise of 1/30 on the input, no total variation. Both get our projector and maps divided
-by their maximum, so that only network and optimiser differ.
+The 2-D recipe is that of arXiv:2605.27139, written anew: one network per slice and channel, AdamW with a rate of 0.01,
+the sum of squares, fresh noise of 1/30 on the input, no total variation. Both get our projector and maps divided by
+their maximum, so that only network and optimiser differ.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Step = tuple[float, torch.Tensor]  # processor seconds of one iteration, image (
 
 
 class SliceNetwork(nn.Module):
-    """The 2-D U-Net of the recipe: strided encoder, thin skips, one linear-rectified channel."""
+    """The 2-D U-Net of the recipe: strided encoder, thin skips, one channel behind a leaky rectifier."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -13,14 +13,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from napari_dipmtv.data import Region
+from napari_dipmtv.data import DualSpectrumImage, Region
 from napari_dipmtv.phantom import simulate
-from napari_dipmtv.phantom.scattering import Scattering
 from napari_dipmtv.pipeline import ReferencePair, references
 from napari_dipmtv.settings.simulation import SimulationSettings
 from napari_dipmtv.spectra import (
     dose_efficiency,
     fit_region,
+    fourier_log,
+    fourier_ratio,
     given_l_references,
     m_references,
     prepare,
@@ -28,12 +29,15 @@ from napari_dipmtv.spectra import (
     thickness,
     unmix,
 )
-from napari_dipmtv.spectra.background import power_law_basis
 from napari_dipmtv.spectra.decompose import singular_spectra
-from napari_dipmtv.spectra.linear_fit import fit_counts
 from napari_dipmtv.states import run
 
-IMAGES = Path(__file__).resolve().parents[1] / "docs/images"
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "spectra"))
+from coverage_study import LEVELS, coverage  # noqa: E402 - the same study as in the tests
+from exspy_oracle import above_background, exspy_ratio, measured_pair  # noqa: E402
+
+IMAGES = ROOT / "docs/images"
 COLOURS = ("#E69F00", "#56B4E9")
 SETTINGS = SimulationSettings(tilt_start_deg=-35, tilt_stop_deg=35, tilt_step_deg=35)
 
@@ -50,28 +54,42 @@ def draw_references(axes: list[Axes], pair: ReferencePair) -> None:
         place.legend(frameon=False)
 
 
-def coverage(counts: int, spectra: int = 4000) -> str:
+def line(edge_electrons: int) -> str:
     """One line of the table: how often the error bars hold the truth, and the bias of the metal."""
-    scattering = Scattering.of(SETTINGS)
-    window = scattering.low.window(42, 80)
-    e, edges = scattering.low.values[window], scattering.m_references()[:, window]
-    basis = np.vstack([power_law_basis(e, (3.1, 5.1)), edges / edges.sum(axis=1, keepdims=True)])
-    truth = counts * np.array([0.4 / e.size, 0.4 / e.size, 0.6, 0.4])
-    drawn = np.random.default_rng(counts).poisson(truth @ basis, (spectra, e.size))
-    fits = fit_counts(drawn, basis, np.ones(4, dtype=bool))
-    metal, error = fits.weights[:, 2:].sum(axis=1), np.sqrt(fits.covariance[:, 2:, 2:].sum(axis=(1, 2)))
-    one = [
-        *(fits.weights[:, 2:] - truth[2:]).T
-        / np.sqrt(np.diagonal(fits.covariance, axis1=1, axis2=2))[:, 2:].T
-    ]
-    pulls = [*one, (metal - counts) / error]
-    shares = [f"{(np.abs(p) < 1).mean():.1%} / {(np.abs(p) < 1.96).mean():.1%}" for p in pulls]
-    bias, scatter = metal.mean() / counts - 1, metal.std() / counts / np.sqrt(spectra)
-    return f"| {counts} | {' | '.join(shares)} | {bias:+.1%} ± {scatter:.1%} |"
+    found = coverage(edge_electrons, side=96)
+    shares = [f"{a:.1%} / {b:.1%}" for a, b in zip(found.within_68, found.within_95, strict=True)]
+    return f"| {edge_electrons} | {' | '.join(shares)} | {found.bias[2]:+.1%} ± {found.bias_error[2]:.1%} |"
+
+
+def draw_measured() -> None:
+    """Deconvolution of the measured spectra that ship with eXSpy, beside eXSpy's own: ``deconvolution.png``."""
+    pair = measured_pair()
+    low, core = pair.low_loss, pair.core_loss
+    edges = above_background(core.counts[0, 0].astype(float), core.energy)
+    edges[core.energy.values < 520] = 0.0
+    ours = fourier_ratio(DualSpectrumImage(low, core.replace(counts=edges[None, None]))).counts[0, 0]
+    theirs = exspy_ratio(pair, edges)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    left.semilogy(low.energy.values, low.counts[0, 0], color="0.5", label="counted")
+    left.semilogy(low.energy.values, fourier_log(low).counts[0, 0], color=COLOURS[0], label="Fourier-log")
+    left.set(title="low loss", xlim=(-15, 120), ylim=(50, 8e4), xlabel="energy loss / eV", ylabel="counts")
+    e = core.energy.values
+    right.plot(e, edges, color="0.5", label="counted, background off")
+    right.plot(e, ours, color=COLOURS[0], label="Fourier ratio")
+    right.plot(e, theirs, color="k", ls=":", label="eXSpy's Fourier ratio")
+    right.set(title="O-K and Mn-L", xlim=(520, 750), xlabel="energy loss / eV", ylabel="counts")
+    for place in (left, right):
+        place.legend(frameon=False)
+    figure.savefig(IMAGES / "deconvolution.png", dpi=80)
+    window = core.energy.window(530, 745)
+    same = np.corrcoef(ours[window], theirs[window])[0, 1]
+    print(f"eXSpy: correlation {same:.4f}, sum {ours[window].sum() / theirs[window].sum():.4f}")
 
 
 def main() -> None:
-    """Draw ``spectra.png`` and print the tables."""
+    """Draw ``spectra.png`` and ``deconvolution.png``, and print the tables."""
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    draw_measured()
     simulation = simulate(SETTINGS)
     series = run(prepare(simulation.series)).value
     pair = references(series, simulation.regions)
@@ -102,10 +120,9 @@ def main() -> None:
     ):
         figure.colorbar(place.imshow(image, cmap="cividis"), ax=place, shrink=0.8)
         place.set(title=title, xticks=[], yticks=[])
-    IMAGES.mkdir(parents=True, exist_ok=True)
     figure.savefig(IMAGES / "spectra.png", dpi=80)
     print(IMAGES / "spectra.png")
-    print(*(coverage(counts) for counts in (5, 15, 50, 150, 500)), sep="\n")
+    print(*(line(level) for level in LEVELS), sep="\n")
     true = given_l_references(series, simulation.l_references)
     learnt = m_references(series, true)
     print(dose_efficiency(series, true, learnt, 1 / SETTINGS.low_loss_share - 1).words)

@@ -251,7 +251,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--refits", type=int, default=3, help="of the likelihood test")
     parser.add_argument("--probe", type=float, default=4.0, help="nm, where no void is segmented")
     parser.add_argument("--method", choices=list(MAKERS), default="cs-tv")
-    parser.add_argument("--resampling", choices=["model", "bootstrap"], default="model")
+    parser.add_argument("--resampling", choices=["planted", "bootstrap"], default="planted")
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     return parser.parse_args()
 

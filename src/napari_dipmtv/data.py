@@ -314,6 +314,9 @@ class Alignment:
     quality: tuple[float, ...] = ()  # re-projection error after each round, relative
     view_quality: tuple[tuple[float, ...], ...] = ()  # the same of each view, (round, t); NaN: not used
     axis_angle_error_deg: float | None = None  # standard error; infinite where the angle cannot be found
+    scales: tuple[
+        int, ...
+    ] = ()  # by which the maps were reduced in each round; errors compare within one scale
 
     def __post_init__(self) -> None:
         shifts = np.ascontiguousarray(self.shifts_px, dtype=np.float64)
@@ -322,6 +325,19 @@ class Alignment:
             raise InputError(
                 expected("shifts", "finite numbers of shape (t, 2)", shifts.shape, "Align again")
             )
+
+    def __str__(self) -> str:
+        """What was found, for a person."""
+        error = self.axis_angle_error_deg
+        turned = f"Tilt axis {self.axis_angle_deg:+.2f}"
+        if error == np.inf:
+            turned = "Tilt axis taken as vertical (these views do not tell its angle)"
+        elif error is None:
+            turned += "° from vertical"
+        else:
+            turned += f" ± {error:.2f}° from vertical"
+        largest = float(np.abs(self.shifts_px).max())
+        return f"{turned}, {self.axis_offset_px:+.2f} px from the centre; largest shift {largest:.2f} px"
 
     def nudged(self, view: int, dx_px: float, dy_px: float) -> Self:
         """Give a copy in which the content of one aligned view lies ``dx_px`` further right and ``dy_px`` lower.

@@ -12,10 +12,11 @@ from napari_dipmtv.alignment import (
     AlignmentReport,
     alignment_report,
     assume_aligned,
+    chosen_views,
     dose_factors,
     equalise,
     estimate,
-    leave_out,
+    onto,
 )
 from napari_dipmtv.alignment import apply as apply_alignment
 from napari_dipmtv.data import (
@@ -33,6 +34,7 @@ from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.inspect import Measure, measure, segment
 from napari_dipmtv.settings.align import AlignSettings
 from napari_dipmtv.settings.edx import EdxSettings
+from napari_dipmtv.settings.fused import FusedMethod, FusedMethodSettings
 from napari_dipmtv.settings.spectra import PrepareSettings, ReferenceSettings, UnmixSettings
 from napari_dipmtv.settings.tomo import Method, MethodSettings
 from napari_dipmtv.states import State, never, run
@@ -46,11 +48,13 @@ if TYPE_CHECKING:
 __all__ = [
     "ReferencePair",
     "align",
+    "align_both",
     "align_states",
     "apply_alignment",
     "assume_aligned",
     "edx",
     "export",
+    "fuse",
     "load",
     "measure",
     "prepare_states",
@@ -80,11 +84,19 @@ class ReferencePair:
     m: spectra.MReferences
 
 
-def load(source: Path | str | Sequence[Path], tilts_deg: Sequence[float] | None = None) -> SpectrumSeries:
-    """Load dual EELS spectrum images from a folder or a list of files; see `io.spectrum_images.load_series`."""
+def load(
+    source: Path | str | Sequence[Path], tilts_deg: Sequence[float] | None = None, *, bin_pixels: int = 1
+) -> SpectrumSeries:
+    """Load dual EELS spectrum images from a folder or a list of files; see `io.spectrum_images.load_series`.
+
+    ``bin_pixels`` along y and x are added up while reading, for series larger than the memory.
+    """
+    from napari_dipmtv.io.part import Part
     from napari_dipmtv.io.spectrum_images import load_series
 
-    return load_series(Path(source) if isinstance(source, str) else source, tilts_deg)
+    part = Part(bin_pixels)
+    path = Path(source) if isinstance(source, str) else source
+    return load_series(path, tilts_deg, keep_low=part, keep_core=part)
 
 
 def prepare_states(
@@ -208,10 +220,15 @@ def edx(
 
 
 def report_alignment(
-    maps: ChannelMaps, alignment: Alignment, settings: AlignSettings | None = None, device: str = "auto"
+    maps: ChannelMaps,
+    alignment: Alignment,
+    settings: AlignSettings | None = None,
+    device: str = "auto",
+    *,
+    scale: int = 1,
 ) -> AlignmentReport:
     """Judge an alignment view by view; see `napari_dipmtv.alignment.alignment_report`."""
-    return alignment_report(maps, alignment, settings, reconstruct=_quick(device))
+    return alignment_report(maps, alignment, settings, reconstruct=_quick(device), scale=scale)
 
 
 def _quick(device: str) -> Callable[[TiltSeries], Volume]:
@@ -244,8 +261,45 @@ def align(
 
 def apply_found(maps: ChannelMaps, alignment: Alignment, settings: AlignSettings) -> TiltSeries:
     """Apply an alignment to the views that count, and equalise their dose where the settings ask for it."""
-    series = apply_alignment(leave_out(maps, settings.exclude_views), alignment, settings.interpolation)
+    series = apply_alignment(chosen_views(maps, settings), alignment, settings.interpolation)
     return equalise(series, dose_factors(series)) if settings.equalise_dose else series
+
+
+def align_both(
+    maps: MapStack,
+    images: ChannelMaps,
+    settings: AlignSettings | None = None,
+    device: str = "auto",
+    *,
+    on_state: OnState | None = None,
+    should_stop: Callable[[], bool] = never,
+) -> tuple[TiltSeries, TiltSeries]:
+    """Align a HAADF series, and chemical maps onto the volume that it shows.
+
+    The HAADF has the views and the counts to find tilt axis, offset and shifts; its axis and offset hold for the maps,
+    whose views are then moved onto the projections of its volume at their own tilts (`napari_dipmtv.alignment.onto`).
+
+    Returns
+    -------
+    maps, images : TiltSeries
+
+    Raises
+    ------
+    InputError
+        For maps that are aligned already: their frame is another.
+    KeyboardInterrupt
+        When stopped.
+    """
+    if not isinstance(maps, ChannelMaps):
+        advice = "Give the maps as they were before their alignment"
+        raise InputError(expected("maps", "maps that are not aligned yet", "an aligned series", advice))
+    settings = settings or AlignSettings()
+    haadf = align(images, settings, device, on_state=on_state, should_stop=should_stop)
+    assert haadf.alignment is not None
+    guide = _quick(device)(haadf)
+    states = onto(maps, guide, haadf.alignment, settings)
+    found = run(states, on_state=on_state, should_stop=should_stop).whole()
+    return apply_found(maps, found, settings.replace(exclude_views=())), haadf
 
 
 def nudge(
@@ -292,6 +346,25 @@ def reconstruct_states(
     return states(series, method, settings, device, resume=resume)
 
 
+def fuse(
+    chemical: TiltSeries,
+    haadf: TiltSeries,
+    method: FusedMethod = "fused",
+    settings: FusedMethodSettings | None = None,
+    device: str = "auto",
+    *,
+    resume: Mapping[str, Any] | None = None,
+    on_state: OnState | None = None,
+    should_stop: Callable[[], bool] = never,
+) -> ReconResult:
+    """Reconstruct from few chemical and many HAADF tilts; see `napari_dipmtv.tomo.fused.fuse`."""
+    from napari_dipmtv.tomo.fused import fuse as run_method
+
+    return run_method(
+        chemical, haadf, method, settings, device, resume=resume, on_state=on_state, should_stop=should_stop
+    )
+
+
 def estimate_states(
     series: TiltSeries,
     method: Method = "dipm-tv",
@@ -324,9 +397,10 @@ def export(
         ``volume_<channel>.tif`` / ``.mrc`` / ``.emd``, ``volume.hspy``, ``volume.ome.zarr``, by ``formats``. With a
         provenance they carry settings, tilts and versions.
     segmentation : Segmentation, optional
-        ``labels.tif``, labels in the OME-Zarr, and with "stl", "ply" or "obj" one mesh per phase in nm.
+        ``labels.tif``, labels in the OME-Zarr, and with "stl", "ply" or "obj" one mesh per phase in nm; with "ply" also
+        ``thickness_<phase>.ply``, the surface coloured by the thickness of skin and shell.
     measures : sequence of Measure, optional
-        ``measures.csv``.
+        ``measures.csv``; with volume and segmentation also ``profile_depth.csv`` and ``profile_radius.csv``.
     maps : ChannelMaps or TiltSeries, optional
         ``maps_<channel>.tif`` and ``variance_<channel>.tif``.
     provenance : mapping, optional
@@ -356,8 +430,12 @@ def export(
     if segmentation is not None:
         written.append(volumes.save_labels(segmentation, folder / "labels.tif"))
         written += meshes.save_meshes(segmentation, folder, [f for f in meshes.MESH_FORMATS if f in formats])
+        if "ply" in formats:
+            written += meshes.save_thickness(segmentation, volume, folder)
     if measures:
         written.append(reports.save_table(measures, folder / "measures.csv"))
+    if volume is not None and segmentation is not None and measures:
+        written += reports.save_profiles(volume, segmentation, folder)
     if maps is not None:
         written += map_folder.save_maps(maps, folder)
     if provenance is not None:
@@ -383,14 +461,12 @@ def run_project(project: Project, *, on_state: OnState | None = None) -> list[Pa
     """
     from napari_dipmtv.io.reports import provenance
 
-    series = project_series(project, on_state=on_state)
-    chosen = project.reconstruct
-    result = reconstruct(series, chosen.method, chosen.method_settings(), chosen.device, on_state=on_state)
+    series, result = _reconstructed(project, on_state)
     segmentation = segment(result.volume, project.segment)
     report = provenance(
         {name: value for name, value in project if name not in ("inputs", "output", "regions")},
         tilts_deg=series.tilts_deg,
-        inputs=_input_files(project),
+        inputs=project.inputs.files,
         device=result.device,
         seconds=result.seconds,
     )
@@ -407,9 +483,46 @@ def run_project(project: Project, *, on_state: OnState | None = None) -> list[Pa
     )
 
 
+def _reconstructed(project: Project, on_state: OnState | None) -> tuple[TiltSeries, ReconResult]:
+    """The aligned maps of a project and their volume, from both modalities where it names HAADF images."""
+    chosen, device = project.reconstruct, project.reconstruct.device
+    if project.inputs.haadf is None:
+        series = project_series(project, on_state=on_state)
+        return series, reconstruct(series, chosen.method, chosen.method_settings(), device, on_state=on_state)
+    maps = _maps_of(project, on_state)
+    images = _haadf_of(project, maps.pixel_nm)
+    if project.aligned or isinstance(maps, TiltSeries):
+        series, haadf = project_series(project, on_state=on_state), assume_aligned(images)
+    else:
+        series, haadf = align_both(maps, images, project.align, device, on_state=on_state)
+    settings = project.fuse.method_settings()
+    return series, fuse(series, haadf, project.fuse.method, settings, device, on_state=on_state)
+
+
+def _haadf_of(project: Project, pixel_nm: float) -> ChannelMaps:
+    """The HAADF images of a project, on the pixels of its maps where it names no others."""
+    from napari_dipmtv.io.maps import load_maps
+
+    inputs = project.inputs
+    assert inputs.haadf is not None  # checked by the model
+    assert inputs.haadf_angles is not None
+    return load_maps(
+        {"HAADF": inputs.haadf},
+        inputs.haadf_angles,
+        inputs.pixel_nm or pixel_nm,
+        counts=inputs.haadf_counts,
+        tilt_axis=inputs.tilt_axis,
+    )
+
+
 def project_series(project: Project, *, on_state: OnState | None = None) -> TiltSeries:
     """Go from the inputs of a project to its aligned series: what its reconstruction starts from."""
     maps = _maps_of(project, on_state)
+    if isinstance(maps, TiltSeries):
+        if project.nudges:
+            got = "a series that is aligned already"
+            raise InputError(expected("moves by hand", "maps to be aligned", got, "Give the maps before it"))
+        return maps
     if project.aligned:
         series = assume_aligned(maps)
     else:
@@ -417,15 +530,16 @@ def project_series(project: Project, *, on_state: OnState | None = None) -> Tilt
     return nudge(maps, series, project.nudges, project.align) if project.nudges else series
 
 
-def load_inputs(project: Project) -> SpectrumSeries | ChannelMaps:
-    """Load what a project begins with."""
-    from napari_dipmtv.io.maps import load_maps, load_saved_maps
+def load_inputs(project: Project) -> SpectrumSeries | ChannelMaps | TiltSeries:
+    """Load what a project begins with; an aligned series where that is what a folder of saved maps holds."""
+    from napari_dipmtv.io.map_folder import load_saved
+    from napari_dipmtv.io.maps import load_maps
 
     inputs = project.inputs
     if inputs.spectrum_images is not None:
         return load(inputs.spectrum_images)
     if inputs.map_folder is not None:
-        return load_saved_maps(inputs.map_folder)
+        return load_saved(inputs.map_folder)
     assert inputs.angles is not None  # checked by the model
     return load_maps(
         inputs.maps, inputs.angles, inputs.pixel_nm, counts=inputs.counts, tilt_axis=inputs.tilt_axis
@@ -439,9 +553,9 @@ def regions_of(project: Project, series: SpectrumSeries) -> dict[str, Region]:
     return {name: outline.region((ny // binning, nx // binning)) for name, outline in project.regions.items()}
 
 
-def _maps_of(project: Project, on_state: OnState | None) -> ChannelMaps:
+def _maps_of(project: Project, on_state: OnState | None) -> ChannelMaps | TiltSeries:
     data = load_inputs(project)
-    if isinstance(data, ChannelMaps):
+    if not isinstance(data, SpectrumSeries):
         return data
     return unmix(
         data,
@@ -451,8 +565,3 @@ def _maps_of(project: Project, on_state: OnState | None) -> ChannelMaps:
         learn=project.references,
         on_state=on_state,
     )
-
-
-def _input_files(project: Project) -> list[Path]:
-    inputs = project.inputs
-    return [*inputs.paths, *([] if inputs.angles is None else [inputs.angles])]

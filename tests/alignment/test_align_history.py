@@ -32,14 +32,15 @@ def test_undo_and_redo_give_back_the_very_alignment():
     assert history.undone().undone().undone().now is first
     assert history.undone().redone().redone().now is history.now
     assert (history.can_undo, history.can_redo) == (True, False)
-    assert history.made_by[1] == "view 0 by (+0.1, +0.2) px"
+    assert history.moves == ((0, 0.1, 0.2), (2, 1.0, 0.0))
+    assert history.undone().moves == ((0, 0.1, 0.2),)
 
 
 def test_a_new_step_forgets_what_was_undone():
     history = AlignmentHistory.begin(Alignment(np.zeros((3, 2))), "start").nudged(0, 1, 0).undone()
     assert history.can_redo
     other = history.nudged(1, 0, 1)
-    assert other.made_by == ("start", "view 1 by (+0, +1) px")
+    assert other.made_by == ("start", (1, 0, 1))
     assert not other.can_redo
     np.testing.assert_array_equal(other.now.shifts_px, [[0, 0], [-1, 0], [0, 0]])
 
@@ -49,3 +50,21 @@ def test_a_view_that_is_not_there_cannot_be_nudged():
         Alignment(np.zeros((3, 2))).nudged(3, 1, 1)
     with pytest.raises(InputError, match="one name per alignment"):
         AlignmentHistory((Alignment(np.zeros((3, 2))),), ())
+
+
+def test_a_new_alignment_can_be_undone_and_brings_its_moves_back():
+    found, again = Alignment(np.ones((3, 2))), Alignment(np.zeros((3, 2)))
+    history = AlignmentHistory.begin(found, "found").nudged(0, 1, 0).then(again, "found again")
+    assert history.moves == ()
+    assert history.undone().moves == ((0, 1, 0),)
+
+
+def test_saved_moves_can_be_undone():
+    found = Alignment(np.random.default_rng(1).normal(size=(3, 2)), 4.0, 0.5, (0.3,))
+    worked = AlignmentHistory.begin(found, "found").nudged(0, 0.3, -0.2).nudged(2, 1.0, 0.0)
+    reopened = AlignmentHistory.resumed(worked.now, worked.moves, "found")
+    assert reopened.now is worked.now
+    assert reopened.moves == worked.moves
+    first = reopened.undone().undone().now
+    np.testing.assert_allclose(first.shifts_px, found.shifts_px, atol=1e-12)
+    assert (first.axis_angle_deg, first.quality) == (4.0, (0.3,))

@@ -43,7 +43,7 @@ def test_a_turned_moved_and_finer_reference_comes_back(volume: Volume) -> None:
     assert found.scale == pytest.approx(1 / 0.3, rel=0.05)
     assert found.volume.channels == volume.channels
     scores = score(found.volume, make_volume(PARTICLE))
-    assert scores.nrmse < 0.2  # interpolated twice; 0.9 where it stood
+    assert scores.nrmse < 0.25  # interpolated twice
     assert min(scores.iou.values()) > 0.8
 
 

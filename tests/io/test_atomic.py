@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +18,6 @@ from napari_dipmtv.io.atomic import atomic_write, safe_name, safe_names, write_b
 from napari_dipmtv.io.guard import plain
 
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and limits of POSIX")
-
-KILLED = """
-import sys
-from pathlib import Path
-import numpy as np
-from napari_dipmtv.data import Volume
-from napari_dipmtv.io.volumes import save_volume
-folder = Path(sys.argv[1])
-data = np.empty((1, 64, 64, 64), np.float32)
-print("ready", flush=True)
-for value in range(2, 100000):
-    data[:] = value
-    save_volume(Volume(data, ("Fe",), 1.0), folder, ("ome-tiff", "mrc"))
-"""
 
 FULL = """
 import resource, sys
@@ -124,27 +108,6 @@ def test_f51_limit_of_file_size_leaves_old_and_no_partial(tmp_path: Path) -> Non
     assert (process.returncode, out.count("refused")) == (0, 4), err
     assert {path.name for path in tmp_path.iterdir()} == before
     assert all(path.read_bytes() == b"old" for path in tmp_path.iterdir())
-
-
-@posix
-def test_f52_kill_during_overwrite_leaves_old_or_new(tmp_path: Path) -> None:
-    from napari_dipmtv.data import Volume
-    from napari_dipmtv.io.stacks import read_stack
-    from napari_dipmtv.io.volumes import load_volume, save_volume
-
-    save_volume(Volume(np.ones((1, 64, 64, 64), np.float32), ("Fe",), 1.0), tmp_path, ("ome-tiff", "mrc"))
-    for delay in (0.003, 0.011, 0.024, 0.038):
-        process = run(KILLED, tmp_path)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        for data in (
-            load_volume(tmp_path / "volume_Fe.tif").data,
-            read_stack(tmp_path / "volume_Fe.mrc").data,
-        ):
-            assert len(np.unique(data)) == 1
 
 
 @posix

@@ -19,6 +19,7 @@ from napari_dipmtv.io.checkpoints import (
     fingerprint,
     load_checkpoint,
     must_continue,
+    peek_checkpoint,
     save_checkpoint,
 )
 from napari_dipmtv.io.guard import ReadWarning
@@ -263,3 +264,26 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(task: Task, tm
     recorder = Recorder(tmp_path / "file", task, Every(iterations=1))
     with pytest.warns(CheckpointWarning, match="goes on without this checkpoint"):
         recorder(states(3)[1])
+
+
+def test_a_run_that_ended_itself_goes_on_to_another_number_only(series: TiltSeries, task: Task) -> None:
+    """A deep image prior ends early when it has seen enough; asked for the same again it would give no state."""
+    done = after(task, 4)
+    ended = Checkpoint(task, 4, 1.0, {}, {**done.state, "ends": np.array(4)})
+    with pytest.raises(InputError, match="ended itself at 4"):
+        must_continue(ended, task)
+    must_continue(ended, Task.of(series, "dipm-tv", DipSettings(iterations=12)))
+    must_continue(Checkpoint(task, 4, 1.0, {}, {**done.state, "ends": np.array(6)}), task)
+
+
+def test_a_look_at_a_checkpoint_reads_no_volume(task: Task, tmp_path: Path) -> None:
+    assert peek_checkpoint(tmp_path) is None
+    saved = after(task, 3)
+    save_checkpoint(Checkpoint(task, 3, 4.5, saved.losses, {**saved.state, "ends": np.array(7)}), tmp_path)
+    found = peek_checkpoint(tmp_path)
+    assert found is not None
+    assert (found.task, found.iteration, found.losses) == (task, 3, saved.losses)
+    assert list(found.state) == ["ends"]
+    save_checkpoint(after(task, 5), tmp_path)
+    checkpoint_files(tmp_path)[0].write_bytes(b"cut short")
+    assert peek_checkpoint(tmp_path).iteration == 3  # type: ignore[union-attr]

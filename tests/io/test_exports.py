@@ -24,9 +24,16 @@ from napari_dipmtv.io import atomic
 from napari_dipmtv.io.atomic import atomic_folder, output_folder, sweep
 from napari_dipmtv.io.emd import emd_bytes, read_emd
 from napari_dipmtv.io.figures import figures
-from napari_dipmtv.io.meshes import obj_bytes, ply_bytes, save_meshes, signed_volume, surface
+from napari_dipmtv.io.meshes import (
+    obj_bytes,
+    ply_bytes,
+    save_meshes,
+    save_thickness,
+    signed_volume,
+    surface,
+)
 from napari_dipmtv.io.ome_zarr import load_ome_zarr, save_ome_zarr
-from napari_dipmtv.io.volumes import load_labels, load_volume, save_volume
+from napari_dipmtv.io.volumes import VOLUME_FORMATS, VolumeFormat, load_labels, load_volume, save_volume
 from napari_dipmtv.pipeline import ExportFormat, export
 
 zarr = pytest.importorskip("zarr")
@@ -83,6 +90,42 @@ def test_f55_ome_zarr_says_what_the_standard_asks(
     channels = root.attrs["ome"]["omero"]["channels"]
     assert [c["label"] for c in channels] == ["FeO", "Fe3O4"]
     assert all(len(c["color"]) == 6 and {"min", "max", "start", "end"} == set(c["window"]) for c in channels)
+
+
+def test_f55_ome_zarr_passes_its_validator(tmp_path: Path, labels: Segmentation, volume: Volume) -> None:
+    """The models of OME-NGFF 0.5 by the people who write the standard; they refuse what breaks it."""
+    from ome_zarr_models.v05 import Image, ImageLabel, Labels
+
+    path = save_ome_zarr(volume, tmp_path / "a.ome.zarr", labels)
+    root = zarr.open_group(path, mode="r+")
+    image = Image.from_zarr(root)
+    assert [axis.name for axis in image.ome_attributes.multiscales[0].axes] == list("czyx")
+    assert Labels.from_zarr(root["labels"]).ome_attributes.labels == ["phases"]
+    told = ImageLabel.from_zarr(root["labels/phases"]).ome_attributes.image_label
+    assert [colour.label_value for colour in told.colors] == [1, 2]
+    broken = json.loads(json.dumps(dict(root.attrs)))
+    broken["ome"]["multiscales"][0]["axes"].reverse()
+    root.attrs.update(broken)
+    with pytest.raises(ValueError, match=r"axes|axis"):
+        Image.from_zarr(zarr.open_group(path, mode="r"))
+
+
+@pytest.mark.parametrize("kind", VOLUME_FORMATS)
+def test_f55_napari_opens_every_kind(tmp_path: Path, volume: Volume, kind: VolumeFormat) -> None:
+    model = pytest.importorskip("napari.components").ViewerModel()
+    from napari_dipmtv._napari.readers import get_folder_reader
+
+    save_volume(volume, tmp_path, (kind,))
+    read = get_folder_reader(str(tmp_path))
+    assert read is not None
+    for data, about, layer_kind in read(str(tmp_path)):
+        model._add_layer_from_data(data, about, layer_kind)
+    shown = {layer.name.split()[0]: layer for layer in model.layers}
+    assert set(shown) == set(volume.channels)
+    for channel, data in zip(volume.channels, volume.data, strict=True):
+        np.testing.assert_array_equal(shown[channel].data, data)
+        np.testing.assert_allclose(shown[channel].scale, 0.37, rtol=1e-6)
+        assert {str(unit) for unit in shown[channel].units} == {"nanometer"}
 
 
 def test_coarser_levels_lie_where_they_belong(tmp_path: Path) -> None:
@@ -158,6 +201,35 @@ def test_f55_meshes_hold_the_same_body_in_every_format(tmp_path: Path, ball: Seg
     assert all("nm" in raw[:300].decode(errors="replace") for raw in (ply_bytes(*mesh), obj_bytes(*mesh)))
 
 
+def test_f55_another_program_reads_the_mesh(tmp_path: Path, ball: Segmentation) -> None:
+    vispy = pytest.importorskip("vispy.io")
+    corners, triangles = surface(ball, "core")
+    save_meshes(ball, tmp_path, ("obj",))
+    found, faces, *_ = vispy.read_mesh(str(tmp_path / "mesh_core.obj"))
+    assert signed_volume(found.astype(float), faces) == pytest.approx(
+        signed_volume(corners, triangles), rel=1e-4
+    )
+
+
+def test_f55_the_thickness_of_a_layer_stands_on_the_surface(tmp_path: Path) -> None:
+    z, y, x = np.indices((30, 31, 32)) - np.array([13.0, 15.0, 17.0])[:, None, None, None]
+    radius = np.sqrt(z**2 + y**2 + x**2)
+    labels = (radius < 12).astype(np.uint8) + (radius < 9) + (radius < 6)
+    phases = Segmentation(labels, {0: "vacuum", 1: "FeO skin", 2: "Fe3O4 shell", 3: "FeO core"}, 0.5)
+    paths = save_thickness(phases, None, tmp_path)
+    assert [path.name for path in paths] == ["thickness_FeO_skin.ply", "thickness_Fe3O4_shell.ply"]
+    head, body = paths[0].read_bytes().split(b"end_header\n", 1)
+    assert b"quality is the thickness in nm" in head
+    count = int(head.split(b"element vertex ")[1].split()[0])
+    kind = np.dtype([("at", "<f4", 3), ("quality", "<f4"), ("rgb", "u1", 3)])
+    corners = np.frombuffer(body, kind, count)
+    faces = np.frombuffer(body[count * kind.itemsize :], np.dtype([("n", "u1"), ("c", "<i4", 3)]))["c"]
+    assert np.nanmedian(corners["quality"]) == pytest.approx(1.5, abs=0.15)  # 3 voxels of 0.5 nm
+    places = corners["at"].astype(float)
+    np.testing.assert_allclose(places.mean(axis=0), [0.75, 0, -0.75], atol=0.1)  # x, y, z from the middle
+    assert signed_volume(places, faces) == pytest.approx(4 / 3 * np.pi * 6**3, rel=0.05)
+
+
 def test_export_writes_every_format_with_its_story(
     tmp_path: Path, volume: Volume, labels: Segmentation
 ) -> None:
@@ -203,78 +275,78 @@ def test_f55_figures_show_the_void_and_a_scale(volume: Volume, labels: Segmentat
     assert list(figures(volume, None, {"data": [1.0]})) == ["slices"]
 
 
-KILLED = """
-import sys
+NURSERY = """
+import os, sys
 from pathlib import Path
 import numpy as np
 from napari_dipmtv.data import Segmentation, Volume
-from napari_dipmtv.io.ome_zarr import save_ome_zarr
+from napari_dipmtv.io.reports import save_report
 from napari_dipmtv.io.volumes import save_volume
 folder = Path(sys.argv[1])
-data = np.empty((1, 40, 40, 40), np.float32)
-labels = np.empty((40, 40, 40), np.uint8)
 names = {k: str(k) for k in range(256)}
-first = int(sys.argv[2])
+
+def save(value):
+    volume = Volume(np.full((1, 32, 32, 32), value, np.float32), ("Fe",), 1.0)
+    phases = Segmentation(np.full((32, 32, 32), value % 256, np.uint8), names, 1.0)
+    save_volume(volume, folder, ("ome-tiff", "mrc", "emd", "hspy", "ome-zarr"), phases)
+    save_report({"value": value, "curve": [value] * 2000}, folder / "report.json")
+
+save(1)  # everything is loaded now, and in the file system
 print("ready", flush=True)
-for value in range(first, 100000):
-    data[:] = value
-    labels[:] = value % 256
-    save_ome_zarr(Volume(data, ("Fe",), 1.0), folder / "volume.ome.zarr", Segmentation(labels, names, 1.0))
-    save_volume(Volume(data, ("Fe",), 1.0), folder, ("ome-tiff", "emd", "hspy"))
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        value = int(line)
+        while True:
+            save(value)
+            value += 1
+    print(child, flush=True)
+    os.waitpid(child, 0)
+    print("dead", flush=True)
 """
 
 
 @posix
-@pytest.mark.parametrize("wanted", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_f52_kills_leave_no_broken_file(tmp_path: Path, wanted: int) -> None:
-    """One child after another exports over old results and is killed at a random moment."""
-    volume = Volume(np.ones((1, 40, 40, 40), np.float32), ("Fe",), 1.0)
-    ones = Segmentation(np.ones((40, 40, 40), np.uint8), {k: str(k) for k in range(256)}, 1.0)
-    save_ome_zarr(volume, tmp_path / "volume.ome.zarr", ones)
-    save_volume(volume, tmp_path, ("ome-tiff", "emd", "hspy"))
+def test_f52_twenty_kills_leave_no_broken_file(tmp_path: Path) -> None:
+    """One process after another exports over old results and is killed at a random moment."""
+    words = [sys.executable, "-c", NURSERY, str(tmp_path)]
+    pipe = subprocess.PIPE
     rng = np.random.default_rng(5)
-    kills = 0
-    while kills < wanted:
-        child = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(tmp_path), str(2 + 100 * kills)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-        for _ in range(4):  # SIGSTOP lets one start of Python serve several looks at the folder
-            time.sleep(float(rng.uniform(0.0, 0.12)))
-            child.send_signal(signal.SIGSTOP)
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, bufsize=1) as nursery:
+        assert nursery.stdin is not None
+        assert nursery.stdout is not None
+        assert nursery.stdout.readline() == "ready\n"
+        caught = 0
+        for kill in range(20):
+            print(2 + 1000 * kill, file=nursery.stdin, flush=True)
+            child = int(nursery.stdout.readline())
+            time.sleep(float(rng.uniform(0.01, 0.15)))
+            os.kill(child, signal.SIGKILL)
+            assert nursery.stdout.readline() == "dead\n"
+            caught += any(".partial-" in path.name or ".aside-" in path.name for path in tmp_path.iterdir())
+            sweep(tmp_path)
             _whole(tmp_path)
-            child.send_signal(signal.SIGCONT)
-        time.sleep(float(rng.uniform(0.0, 0.12)))
-        child.kill()
-        child.communicate()
-        kills += 1
-        sweep(tmp_path)
-        _whole(tmp_path)
+        nursery.stdin.close()
+    assert caught > 5  # they were killed while writing, not before
     for entry in tmp_path.iterdir():
         os.utime(entry, (0, 0))
     sweep(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {
-        "volume.ome.zarr",
-        "volume_Fe.tif",
-        "volume_Fe.emd",
-        "volume.hspy",
-    }
+    assert {p.name for p in tmp_path.iterdir()} == {*FILES, "volume.ome.zarr", "report.json"}
+
+
+FILES = ("volume_Fe.tif", "volume_Fe.mrc", "volume_Fe.emd", "volume.hspy")
 
 
 def _whole(folder: Path) -> None:
-    """Every result is there and of one value; between two renames the folder may be aside, whole."""
-    for name in ("volume_Fe.tif", "volume_Fe.emd", "volume.hspy"):
+    """Every result is there and of one value."""
+    for name in FILES:
         assert len(np.unique(load_volume(folder / name).data)) == 1
-    there = folder / "volume.ome.zarr"
-    places = [there] if there.exists() else list(folder.glob(".volume.aside-*"))
-    assert places
-    data, labels = load_ome_zarr(places[0])
+    data, labels = load_ome_zarr(folder / "volume.ome.zarr")
     assert len(np.unique(data.data)) == 1
     assert labels is not None
     assert float(data.data[0, 0, 0, 0]) % 256 == labels.labels[0, 0, 0]
+    told = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert told["curve"] == [told["value"]] * 2000
 
 
 FULL = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import re
 from html.parser import HTMLParser
@@ -17,7 +18,8 @@ from napari_dipmtv.data import Segmentation, Volume
 from napari_dipmtv.errors import ReadError
 from napari_dipmtv.inspect import Measure, Spread
 from napari_dipmtv.io.html_report import html_of_folder, html_report
-from napari_dipmtv.io.volumes import load_volume, save_volume
+from napari_dipmtv.io.ome import read_ome
+from napari_dipmtv.io.volumes import load_labels, load_volume, save_labels, save_volume
 
 VOID_TAGS = {"meta", "img"}
 STORY = {
@@ -71,7 +73,7 @@ def phases(volume: Volume) -> Segmentation:
 
 def test_the_page_tells_everything() -> None:
     measures = (Measure("FeO volume", 1234.5678, "nm³", 21.0), Measure("voids", 1.0, ""))
-    trust = {"verdict": "The void is real", "null test": {"false voids": 0, "trials": 20}}
+    trust = {"verdict": ["The void is real"], "null test": {"false voids": 0, "trials": 20}}
     page = Page(
         html_report(STORY, title="Cube 7", measures=measures, trust=trust, pictures={"slices": b"\x89PNG"})
     )
@@ -185,7 +187,20 @@ def test_segment_measures_two_particles_and_reports(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     names = {path.name for path in (tmp_path / "phases").iterdir()}
-    assert names == {"labels.tif", "measures.csv", "particles.csv", "report.json", "report.html"}
+    profiles = {"profile_depth.csv", "profile_radius.csv"}
+    maps = {"fe3_share.tif", "thickness_FeO_skin.ply", "thickness_Fe3O4_shell.ply"}
+    tables = {"labels.tif", "measures.csv", "particles.csv", "report.json", "report.html"}
+    assert names == tables | profiles | maps
+    share, told = read_ome(tmp_path / "phases/fe3_share.tif")
+    assert (told["axes"], told["pixel_nm"]) == ("ZYX", 0.5)
+    assert share[core].max() < 0.1
+    assert share[whole & ~core].min() == pytest.approx(2 / 3)
+    assert "void volume" in done.output  # the measures themselves, not only where they are
+    with (tmp_path / "phases/profile_depth.csv").open(encoding="utf-8-sig", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["depth_nm", "voxels", "FeO mean", "FeO std", "Fe3O4 mean", "Fe3O4 std"]
+    outer = next(row for row in rows if float(row["depth_nm"]) > 0)
+    assert float(outer["Fe3O4 mean"]) > 30 > float(outer["FeO mean"])
     report = json.loads((tmp_path / "phases/report.json").read_text())
     iron = 48 * core.sum(), 40 * (whole & ~core).sum()
     assert report["fe3_share"] == pytest.approx(2 / 3 * iron[1] / sum(iron), rel=0.02)
@@ -199,6 +214,57 @@ def test_segment_measures_two_particles_and_reports(tmp_path: Path) -> None:
     assert load_volume(tmp_path / "out").channels == ("FeO", "Fe3O4")
     assert (tmp_path / "out/mesh_FeO_core.ply").exists()
     assert not list((tmp_path / "out").glob("*.stl"))
+
+
+def test_edited_phases_are_measured_as_they_are(tmp_path: Path, ball: Segmentation) -> None:
+    """What somebody painted in napari goes in, and comes out measured."""
+    volume = Volume((ball.labels == 1)[None] * 10.0, ("core",), ball.voxel_nm)
+    painted = Segmentation(np.where(ball.labels == 2, 1, ball.labels), ball.phases, ball.voxel_nm)
+    save_volume(volume, tmp_path / "volume")
+    words = ["segment", str(tmp_path / "volume"), "--out", str(tmp_path / "out"), "--json"]
+    labels = ["--labels", str(save_labels(painted, tmp_path / "labels.tif"))]
+    done = CliRunner().invoke(app, [*words, *labels])
+    assert done.exit_code == 0, done.output
+    found = {one["name"]: one["value"] for one in json.loads(done.stdout)["measures"]}
+    assert found["voids"] == 0
+    np.testing.assert_array_equal(load_labels(tmp_path / "out/labels.tif").labels, painted.labels)
+    assert CliRunner().invoke(app, [*words, *labels, "--set", "smoothing_px=1"]).exit_code == 2
+
+
+def test_a_folder_of_a_trust_study_makes_a_page(tmp_path: Path) -> None:
+    """Verdict first, words with their columns, numbers of long lists in short."""
+    found = {
+        "created": STORY["created"],
+        "settings": {"trust": {"repeats": 19}},
+        "verdict": ["The void is more than noise."],
+        "text": "IS IT REAL?\nViews.\n\nDetection\nSmall.\n  1.5 nm: found 0\n  4.8 nm: found 2\nEnd.",
+        "about_measures": "Intervals of noise.",
+        "null": {"anywhere": [0.25] * 99, "p": 0.01, "unit": ""},
+        "fsc": [
+            {"channel": "FeO", "resolution_nm": {"0.143": 2.5}},
+            {"channel": "sum", "resolution_nm": None},
+        ],
+    }
+    (tmp_path / "trust.json").write_text(json.dumps(found))
+    rows = (
+        "name,value,unit,uncertainty,by_repeats,std,low95,high95\nvoid volume,60.51,nm³,5,71.2,4,49.5,70.49\n"
+    )
+    (tmp_path / "measures.csv").write_text(rows + "voids,1,,,,,,\n", encoding="utf-8")
+    html = html_of_folder(tmp_path)
+    page = Page(html)
+    assert page.text.index("more than noise") < page.text.index("Measures") < page.text.index("Detection")
+    assert "<pre>1.5 nm: found 0\n4.8 nm: found 2</pre><p>End.</p>" in html
+    for words in (
+        "60.5",
+        "± 5.0",
+        "71.2",
+        "49.5 … 70.5",
+        "Intervals of noise.",
+        "99 numbers from 0.25 to 0.25",
+    ):
+        assert words in page.text, words
+    assert "68 % interval" not in page.text
+    assert html.count("<h2>Settings</h2>") == 1
 
 
 def test_meshes_without_labels_are_refused(tmp_path: Path, volume: Volume) -> None:

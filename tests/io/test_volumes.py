@@ -164,7 +164,7 @@ def test_table_and_report(tmp_path: Path) -> None:
         device="cpu",
     )
     saved = json.loads(save_report({**report, "losses": [1.0, np.inf]}, tmp_path / "report.json").read_text())
-    assert saved["settings"] == {"reconstruct": {"iterations": 7}}
+    assert saved["settings"] == {"reconstruct": SirtSettings(iterations=7).model_dump(mode="json")}
     assert saved["losses"] == [1.0, None]
     assert list(saved["inputs"].values()) == [
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

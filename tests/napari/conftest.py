@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,14 @@ from plugin_fakes import maps
 from napari_dipmtv._napari.bench import Bench, bench_of
 from napari_dipmtv._napari.job import Job
 from napari_dipmtv.data import TiltSeries
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where runs leave their checkpoints: not in the cache of whoever runs the tests."""
+    folder: Path = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr("napari_dipmtv._napari.preferences.usual_cache", lambda: folder)
+    return folder
 
 
 @pytest.fixture

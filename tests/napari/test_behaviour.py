@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -176,6 +177,51 @@ def test_f44_cancel_at_any_stage(
     assert bench.job.why_not == ""
 
 
+@pytest.mark.parametrize(("verb", "begin", "stage"), AT_ONCE, ids=[verb for verb, _, _ in AT_ONCE])
+def test_f44_cancel_of_work_in_one_step(
+    bench: Bench, qtbot: Any, monkeypatch: pytest.MonkeyPatch, verb: str, begin: Any, stage: Any
+) -> None:
+    """It cannot be cut short, but what it gives is dropped, and the window does not wait for it."""
+    begun, may_end = threading.Event(), threading.Event()
+
+    def work(*_: object) -> Any:
+        begun.set()
+        may_end.wait(20)
+        return series()
+
+    monkeypatch.setattr(pipeline, verb, work)
+    begin(bench)
+    qtbot.waitUntil(begun.is_set)
+    bench.job.cancel()
+    may_end.set()
+    qtbot.waitUntil(lambda: not bench.job.running)
+    assert not bench.session.has(stage)
+    assert bench.session.history[-1].outcome == "cancelled"
+    assert bench.job.why_not == ""
+
+
+def test_the_stream_is_switched_off_and_on(bench: Bench, steps: Steps, qtbot: Any) -> None:
+    """F48: the person decides how often a volume is sent, also while it grows."""
+    widget = ReconstructWidget(bench.viewer_for_test)
+    qtbot.addWidget(widget)
+    bench.session.put("tilt_series", maps(kind=TiltSeries))
+    widget.pace.setValue(0.1)
+    widget.job_bar.start.click()
+    wait_for_previews(bench, qtbot, 1)
+    widget.live.click()
+    assert not widget.pace.isEnabled()
+    qtbot.wait(200)  # one may have been on its way
+    sent: list[int] = []
+    bench.job.preview.connect(lambda *_: sent.append(1))
+    done = steps.done
+    qtbot.waitUntil(lambda: steps.done > done + 50, timeout=60_000)
+    assert sent == []
+    widget.live.click()
+    wait_for_previews(bench, qtbot, 1)
+    bench.job.cancel()
+    qtbot.waitUntil(lambda: not bench.job.running)
+
+
 @pytest.mark.parametrize(("verb", "begin", "stage"), [*STAGES, *AT_ONCE], ids=lambda value: str(value)[:16])
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory"), KeyError("odd")])
 def test_f45_any_stage_may_fail_and_the_next_run_works(
@@ -218,36 +264,84 @@ def test_two_starts_are_one_run_and_the_button_says_why(bench: Bench, steps: Ste
     assert widget.job_bar.start.isEnabled()
 
 
-def test_f48_the_window_answers_while_a_real_reconstruction_streams(
-    make_napari_viewer: Any, qtbot: Any
+class Watch:
+    """The event loop of a window: what its thread does between two ticks of a timer, apart from drawing with OpenGL."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from vispy import gloo
+        from vispy.scene import SceneCanvas
+
+        self.busy_s: list[float] = []  # processor time of the window's thread, without that of drawing
+        self.gap_s: list[float] = []  # the same by the clock on the wall, other programs included
+        self._drawn = np.zeros(2)
+        self._last = self._now()
+        self.timer = QTimer(interval=10)
+        self.timer.timeout.connect(self._tick)
+        draw = SceneCanvas.on_draw
+
+        def timed(canvas: Any, event: Any) -> None:
+            begin = self._now()
+            draw(canvas, event)
+            gloo.gl.glFinish()  # what was only queued would be counted later, as something else
+            self._drawn += self._now() - begin
+
+        monkeypatch.setattr(SceneCanvas, "on_draw", timed)
+
+    def _now(self) -> np.ndarray:
+        return np.array([time.thread_time(), time.monotonic()])
+
+    def _tick(self) -> None:
+        now = self._now()
+        busy, gap = now - self._last - self._drawn
+        self.busy_s.append(busy)
+        self.gap_s.append(gap)
+        self._last, self._drawn = now, np.zeros(2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_f48_the_window_answers_while_64_cubed_voxels_of_two_channels_stream(
+    make_napari_viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The event loop comes back in time, preview work of Python included; a preview is dropped, never queued."""
+    """Apart from the drawing, the window's thread is busy for less than 0.1 s in 95 of 100 turns."""
+    viewer = make_napari_viewer(show=True)
+    main = MainWidget(viewer)
+    viewer.window.add_dock_widget(main)
+    main.show_step(4)
+    bench = main.bench
+    bench.session.load("maps", maps(n=64))
+    bench.assume_aligned()
+    shown: list[int] = []
+    bench.job.preview.connect(lambda *_: shown.append(bench.job.progress.iteration))
+    watch = Watch(monkeypatch)
+    watch.timer.start()
+    bench.reconstruct("sirt", SirtSettings(iterations=10_000), "cpu", 0.1)
+    qtbot.waitUntil(lambda: len(shown) >= 6, timeout=600_000)
+    watch.timer.stop()
+    with qtbot.waitSignal(bench.job.ended, timeout=60_000):
+        bench.job.cancel()
+    said = [
+        f"{np.percentile(s, 95) * 1e3:.0f} and {max(s) * 1e3:.0f} ms" for s in (watch.busy_s, watch.gap_s)
+    ]
+    print(f"95 % and longest of {len(watch.busy_s)} turns: busy {said[0]}; by the clock {said[1]}")
+    assert shown == sorted(set(shown))  # the newest only, each once
+    assert np.percentile(watch.busy_s, 95) < 0.1
+
+
+def test_f48_a_preview_is_dropped_never_queued(make_napari_viewer: Any, qtbot: Any) -> None:
+    """A real reconstruction in a real window: of thousands of steps some are shown, in order, each at most once."""
     viewer = make_napari_viewer()
     main = MainWidget(viewer)
     viewer.window.add_dock_widget(main)
     bench = main.bench
-    bench.session.load("maps", maps(n=32))
+    bench.session.load("maps", maps(n=16))
     bench.assume_aligned()
-    lateness: list[float] = []
-    in_flight: list[int] = []
-    clock = QTimer(interval=10)
-    last = [time.monotonic()]
-
-    def tick() -> None:
-        now = time.monotonic()
-        lateness.append(now - last[0] - 0.01)
-        last[0] = now
-
-    clock.timeout.connect(tick)
-    bench.job.preview.connect(lambda *_: in_flight.append(bench.job.progress.iteration))
-    clock.start()
+    shown: list[int] = []
+    bench.job.preview.connect(lambda *_: shown.append(bench.job.progress.iteration))
     with qtbot.waitSignal(bench.job.ended, timeout=60_000):
-        bench.reconstruct("sirt", SirtSettings(iterations=3000), "cpu", 0.1)
-    clock.stop()
-    assert len(lateness) > 20
-    assert np.median(lateness) < 0.1
-    assert in_flight == sorted(set(in_flight))  # newest only, each once
-    assert len(in_flight) < 300
+        bench.reconstruct("sirt", SirtSettings(iterations=600), "cpu", 0.05)
+    assert shown == sorted(set(shown))
+    assert len(shown) < 300
 
 
 SLEEPER = """
@@ -286,7 +380,13 @@ def test_f47_a_laptop_that_slept_goes_on(qapp: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"\x00\xff not yaml: [", b"compute: 7\n", b"compute:\n  device: abacus\n"]
+    "content",
+    [
+        b"\x00\xff not yaml: [",
+        b"compute: 7\n",
+        b"compute:\n  device: abacus\n",
+        b"compute:\n  threads: many\n  a_knob_of_later: 3\n",  # as a newer version may have left it
+    ],
 )
 def test_f50_corrupt_preferences_give_the_defaults(
     plugin_settings: Any, npe2pm: Any, repository: Path, tmp_path: Path, content: bytes
@@ -300,12 +400,46 @@ def test_f50_corrupt_preferences_give_the_defaults(
     assert preferences() == Preferences()
 
 
+def quiet(folder: Path) -> dict[str, str]:
+    """The environment of a process that leaves settings and cache of the person alone."""
+    return {**os.environ, "NAPARI_CONFIG": str(folder / "settings.yaml"), "XDG_CACHE_HOME": str(folder)}
+
+
+WITHOUT_QT = """
+import sys
+
+class NoQt:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("qtpy", "PyQt6", "PySide6", "napari", "magicgui", "superqt", "vispy"):
+            raise ImportError(f"{name} is not here")
+
+sys.meta_path.insert(0, NoQt())
+sys.path.insert(0, {folder!r})
+from plugin_fakes import maps
+from napari_dipmtv import pipeline
+from napari_dipmtv.cli.app import app
+from napari_dipmtv.settings.tomo import SirtSettings
+series = pipeline.assume_aligned(maps())
+result = pipeline.reconstruct(series, "sirt", SirtSettings(iterations=2), "cpu")
+print(result.volume.data.shape)
+"""
+
+
+def test_f49_without_qt_the_library_works(tmp_path: Path) -> None:
+    code = WITHOUT_QT.format(folder=str(Path(__file__).parent))
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=quiet(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "(2, 12, 12, 12)"
+
+
 OPEN_RUN_CLOSE = """
 import gc, os, sys, threading
 sys.path.insert(0, {folder!r})
 import napari
 import psutil
 from plugin_fakes import maps
+from qtpy.QtCore import QEventLoop
 from qtpy.QtWidgets import QApplication
 from napari_dipmtv._napari.main_widget import MainWidget
 from napari_dipmtv.settings.tomo import SirtSettings
@@ -320,39 +454,48 @@ def cycle():
     bench = main.bench
     bench.session.load("maps", maps())
     bench.assume_aligned()
+    loop = QEventLoop()
+    bench.job.ended.connect(lambda _: loop.quit())
     bench.reconstruct("sirt", SirtSettings(iterations=4), "cpu", 0.0)
-    while bench.job.running:
-        app.processEvents()
+    loop.exec()
     assert bench.session.has("volume")
     viewer.close()
-    del viewer, main, bench
+    del viewer, main, bench, loop
     for _ in range(5):
         gc.collect()
         app.processEvents()
 
+def mine():
+    kinds = (str(type(thing).__module__) for thing in gc.get_objects())
+    return sum(kind.startswith("napari_dipmtv._napari") for kind in kinds)
+
 counts = []
 for _ in range(22):
     cycle()
-    counts.append((len(QApplication.allWidgets()), threading.active_count(), process.memory_info().rss / 1e6))
-print("counts", counts[1], counts[-1])
-(widgets, threads, megabytes), (widgets_after, threads_after, megabytes_after) = counts[1], counts[-1]
-assert widgets_after <= widgets, counts
-assert threads_after == threads, counts
-assert megabytes_after < megabytes + 150, counts
+    memory = process.memory_info().rss / 1e6
+    counts.append((len(QApplication.allWidgets()), threading.active_count(), mine(), memory))
+(widgets, threads, things, megabytes), after = counts[1], counts[-1]
+print("grown by", after[3] - megabytes, "MB", flush=True)
+assert after[0] <= widgets, counts
+assert after[1] == threads, counts
+assert after[2] == things, counts
+assert after[3] < megabytes + 50, counts
 """
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_f46_twenty_windows_leave_nothing_behind(qapp: Any, tmp_path: Path) -> None:
-    """Widgets and threads return to what the second window left; the first one warms up caches."""
+    """Widgets, threads and things of this plugin return to what the second window left; the first warms up caches."""
     code = OPEN_RUN_CLOSE.format(folder=str(Path(__file__).parent))
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         capture_output=True,
         text=True,
-        timeout=280,
-        env={**os.environ, "NAPARI_CONFIG": str(tmp_path / "settings.yaml"), "OMP_NUM_THREADS": "1"},
+        timeout=1400,
+        env={**quiet(tmp_path), "OMP_NUM_THREADS": "1"},
     )
+    print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

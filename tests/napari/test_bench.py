@@ -147,14 +147,26 @@ def test_f43_ten_starts_are_one_run(ready: Bench, steps: Steps, qtbot: Any, erro
     del viewer
 
 
-def test_f45_a_failing_run_tells_once_and_leaves_a_clean_desk(
+def test_f45_a_failing_run_tells_once_and_leaves_what_was_reached(
     ready: Bench, steps: Steps, qtbot: Any, errors: list[str]
 ) -> None:
-    steps.fail_at = (10, RuntimeError("cuDNN error"))
+    steps.fail_at = (10, RuntimeError("odd error"))
     with qtbot.waitSignal(ready.job.ended, timeout=5000):
         start(ready)
     [error] = errors
-    assert "cuDNN error" in error
+    assert "odd error" in error
+    assert ready.session.value("volume").stopped
+    assert names(ready) == [f"{c} (DIPm-TV, stopped at 9)" for c in CHANNELS]
+    assert ready.job.why_not == ""
+
+
+def test_f45_a_run_that_fails_at_once_leaves_a_clean_desk(
+    ready: Bench, steps: Steps, qtbot: Any, errors: list[str]
+) -> None:
+    steps.fail_at = (1, RuntimeError("odd error"))
+    with qtbot.waitSignal(ready.job.failed, timeout=5000):
+        start(ready)
+    assert len(errors) == 1
     assert names(ready) == []
     assert not ready.session.has("volume")
     assert ready.job.why_not == ""

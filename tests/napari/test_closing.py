@@ -52,7 +52,12 @@ def test_f38_closing_ends_the_run_at_once_and_cleanly(qapp: Any, tmp_path: Path)
         capture_output=True,
         text=True,
         timeout=240,  # a window opens slowly on a busy machine
-        env={**os.environ, "NAPARI_CONFIG": str(tmp_path / "settings.yaml"), "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "NAPARI_CONFIG": str(tmp_path / "settings.yaml"),
+            "XDG_CACHE_HOME": str(tmp_path),
+            "OMP_NUM_THREADS": "1",
+        },
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split("steps before")[1].split()[0]) > 2

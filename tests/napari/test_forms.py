@@ -8,18 +8,19 @@ from typing import Any
 
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLineEdit, QWidget
+from qtpy.QtWidgets import QLabel, QLineEdit, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 import napari_dipmtv.settings
 from napari_dipmtv._napari.demo_settings import demo_settings
 from napari_dipmtv._napari.fields import FloatField, IntField
-from napari_dipmtv._napari.forms import SettingsForm
+from napari_dipmtv._napari.forms import SettingsForm, folded
 from napari_dipmtv._napari.sources import MapSource
 from napari_dipmtv.errors import InputError
 from napari_dipmtv.settings.base import StageSettings, knobs
 from napari_dipmtv.settings.simulation import SimulationSettings
 from napari_dipmtv.settings.spectra import ReferenceSettings
 from napari_dipmtv.settings.tomo import CsTvSettings, DipSettings
+from napari_dipmtv.settings.trust import TrustSettings
 
 
 def all_models() -> list[type[StageSettings]]:
@@ -158,6 +159,40 @@ def test_a_comma_is_a_decimal_point(qtbot: Any) -> None:
     qtbot.addWidget(field)
     field.setText("0,25")
     assert field.read() == 0.25
+
+
+def test_a_group_opens_at_a_click_and_grows_with_its_content(qtbot: Any) -> None:
+    words = QLabel("short")
+    words.setWordWrap(True)
+    group, below = folded("Title", words, "What it holds"), QLabel("below")
+    around = QWidget()
+    column = QVBoxLayout(around)
+    column.addWidget(group)
+    column.addWidget(below)
+    dock = QScrollArea()
+    dock.setWidget(around)
+    dock.setWidgetResizable(True)
+    qtbot.addWidget(dock)
+    dock.resize(160, 120)
+    dock.show()
+    toggle = group.findChild(QPushButton)
+    assert not words.isVisible()
+    qtbot.mouseClick(toggle, Qt.MouseButton.LeftButton)
+    assert words.isVisible()
+    words.setText("many words that need several lines in a narrow dock " * 3)
+    qtbot.waitUntil(lambda: words.height() >= words.heightForWidth(words.width()))
+    qtbot.waitUntil(lambda: below.y() >= group.y() + group.height())
+    qtbot.mouseClick(toggle, Qt.MouseButton.LeftButton)
+    assert not words.isVisible()
+
+
+def test_the_settings_that_matter_can_be_named(qtbot: Any) -> None:
+    form = SettingsForm(TrustSettings, main=("feature",))
+    qtbot.addWidget(form)
+    form.show()
+    assert form.field("feature").isVisible()
+    assert not form.field("repeats").isVisible()
+    assert form.value() == TrustSettings()
 
 
 def type_into(qtbot: Any, field: QLineEdit, text: str) -> None:

@@ -13,6 +13,7 @@ from plugin_fakes import Steps
 from napari_dipmtv._napari.iterators import mapped, once
 from napari_dipmtv._napari.job import Job
 from napari_dipmtv._napari.time_left import TimeLeft
+from napari_dipmtv._napari.worker import Worker
 from napari_dipmtv.errors import InputError
 
 
@@ -151,6 +152,21 @@ def test_one_preview_in_flight_and_a_capped_rate(job: Job, qtbot: Any) -> None:
     seconds = time.monotonic() - begin
     assert 1 <= len(ears.previews) <= 1 + seconds * 0.05 / 0.06 + 1
     assert [int(shot[0]) for shot in ears.previews] == sorted({int(shot[0]) for shot in ears.previews})
+
+
+def test_f48_a_window_that_does_not_look_is_sent_one_preview() -> None:
+    """Without a window that takes them, previews are dropped before they are made: one is on its way, none waits."""
+    made: list[int] = []
+    steps = Steps(500, pause_s=0, value=lambda i: made.append(i) or i)  # type: ignore[func-returns-value]
+    worker = Worker(steps, preview_pause_s=0.0)
+    worker.start()
+    worker.join(10)
+    news, shot, outcome = worker.collect()
+    assert made == [1, 500]  # the preview, and the result
+    assert shot == 1
+    assert [item.iteration for item in news] == list(range(1, 501))
+    assert outcome.value == 500
+    assert worker.collect()[:2] == ([], None)
 
 
 def test_previews_only_where_wanted(job: Job, qtbot: Any) -> None:

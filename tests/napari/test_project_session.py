@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from plugin_fakes import maps, series
 from qtpy.QtWidgets import QApplication
 from typer.testing import CliRunner
 
 from napari_dipmtv._napari.bench import Bench, bench_of
+from napari_dipmtv._napari.load_widget import LoadWidget
 from napari_dipmtv._napari.main_widget import MainWidget
-from napari_dipmtv._napari.project_file import as_python, default_output
+from napari_dipmtv._napari.project_file import default_output
+from napari_dipmtv._napari.project_menu import ProjectMenu
 from napari_dipmtv._napari.results_list import changed, story
 from napari_dipmtv.cli.app import app
-from napari_dipmtv.data import Region
-from napari_dipmtv.io.map_folder import save_maps
+from napari_dipmtv.data import Region, TiltSeries
+from napari_dipmtv.errors import InputError
+from napari_dipmtv.io.map_folder import load_saved_series, save_maps
 from napari_dipmtv.io.project import Inputs, Project, RegionOutline, load_project
 from napari_dipmtv.io.volumes import load_volume
+from napari_dipmtv.pipeline import run_project
 from napari_dipmtv.settings.inspect import SegmentSettings
 from napari_dipmtv.settings.tomo import SirtSettings
 
@@ -39,16 +45,26 @@ def errors(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def worked(bench: Bench, qtbot: Any, tmp_path: Path, errors: list[str]) -> Bench:
     """A workplace with a volume that was made from files."""
     save_maps(maps(n=16), tmp_path / "data")
-    main = MainWidget(bench.viewer_for_test)
-    qtbot.addWidget(main)
-    bench.main_for_test = main
-    with qtbot.waitSignal(bench.job.finished, timeout=20_000):
-        main.panels[0].open_paths([tmp_path / "data"])
+    load(bench, qtbot, tmp_path / "data")
     bench.assume_aligned()
     with qtbot.waitSignal(bench.results_changed, timeout=20_000):
         bench.reconstruct("sirt", SIRT, "cpu", None)
     qtbot.waitUntil(lambda: not bench.job.running)
     return bench
+
+
+def load(bench: Bench, qtbot: Any, folder: Path) -> None:
+    """Open a folder as step 1 does."""
+    widget = LoadWidget(bench.viewer_for_test)
+    qtbot.addWidget(widget)
+    with qtbot.waitSignal(bench.job.finished, timeout=20_000):
+        widget.open_paths([folder])
+
+
+def menu_of(bench: Bench, qtbot: Any) -> ProjectMenu:
+    menu = ProjectMenu(bench)
+    qtbot.addWidget(menu)
+    return menu
 
 
 def save(bench: Bench, qtbot: Any, path: Path) -> None:
@@ -68,19 +84,66 @@ def test_one_file_gives_one_volume_in_window_command_and_notebook(
     assert project.aligned
     assert project.reconstruct.method_settings() == SIRT
 
-    by_command = project.replace(output=str(tmp_path / "by_command"))
-    from napari_dipmtv.io.project import save_project
-
-    save_project(by_command, tmp_path / "again.dipmtv.json")
-    done = CliRunner().invoke(app, ["run", str(tmp_path / "again.dipmtv.json")])
+    menu = menu_of(worked, qtbot)
+    menu.copy_command()
+    command, *words = shlex.split(QApplication.clipboard().text())
+    assert command == "napari-dipmtv"
+    remove_volumes(tmp_path / "cube_results")
+    done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
-    assert np.allclose(load_volume(tmp_path / "by_command").data, wanted, atol=1e-6)
+    assert np.allclose(load_volume(tmp_path / "cube_results").data, wanted, atol=1e-6)
 
-    lines = as_python(worked.project(tmp_path / "by_python"))
-    assert "iterations" in lines
-    exec(compile(lines, "copied", "exec"), {})
-    assert np.allclose(load_volume(tmp_path / "by_python").data, wanted, atol=1e-6)
+    menu.copy_python()
+    remove_volumes(tmp_path / "cube_results")
+    exec(compile(QApplication.clipboard().text(), "copied", "exec"), {})
+    assert np.allclose(load_volume(tmp_path / "cube_results").data, wanted, atol=1e-6)
     assert errors == []
+
+
+def remove_volumes(folder: Path) -> None:
+    """So that the next ones are those that a command makes."""
+    for file in folder.glob("volume_*.tif"):
+        file.unlink()
+
+
+def test_a_folder_of_aligned_maps_is_a_project_too(
+    bench: Bench, qtbot: Any, tmp_path: Path, errors: list[str]
+) -> None:
+    aligned = maps(n=16, kind=TiltSeries)
+    save_maps(aligned, tmp_path / "aligned")
+    load(bench, qtbot, tmp_path / "aligned")
+    assert np.array_equal(bench.session.value("tilt_series").data, aligned.data)
+    with qtbot.waitSignal(bench.results_changed, timeout=20_000):
+        bench.reconstruct("sirt", SIRT, "cpu", None)
+    qtbot.waitUntil(lambda: not bench.job.running)
+    path = tmp_path / "cube.dipmtv.json"
+    save(bench, qtbot, path)
+    wanted = bench.session.value("volume").volume.data
+    remove_volumes(tmp_path / "cube_results")
+    assert len(run_project(load_project(path))) > 2
+    assert np.allclose(load_volume(tmp_path / "cube_results").data, wanted, atol=1e-6)
+    assert errors == []
+    with pytest.raises(InputError, match="moves by hand"):
+        run_project(load_project(path).replace(nudges=((0, 1.0, 0.0),)))
+
+
+def test_results_from_before_a_move_by_hand_are_left_alone(
+    worked: Bench, qtbot: Any, tmp_path: Path, errors: list[str]
+) -> None:
+    """The project knows the move, the results in its folder do not: they are of another alignment."""
+    path = tmp_path / "cube.dipmtv.json"
+    save(worked, qtbot, path)
+    with qtbot.waitSignal(worked.job.finished, timeout=20_000):
+        worked.nudge(2, 1.0, 0.0)
+    qtbot.waitUntil(lambda: not worked.job.running)
+    assert load_project(path).nudges == ((2, 1.0, 0.0),)
+    viewer = ViewerModel()
+    other = bench_of(viewer)
+    with qtbot.waitSignal(other.job.finished, timeout=20_000):
+        other.open_project(path)
+    assert not other.session.has("volume")
+    assert not other.session.has("tilt_series")
+    assert "other settings" in errors[0]
 
 
 def test_reopen_where_one_was(worked: Bench, qtbot: Any, tmp_path: Path, errors: list[str]) -> None:
@@ -89,8 +152,6 @@ def test_reopen_where_one_was(worked: Bench, qtbot: Any, tmp_path: Path, errors:
     qtbot.waitUntil(lambda: not worked.job.running)
     path = tmp_path / "cube.dipmtv.json"
     save(worked, qtbot, path)
-    from napari.components import ViewerModel
-
     viewer = ViewerModel()
     other = bench_of(viewer)
     main = MainWidget(viewer)
@@ -115,8 +176,6 @@ def test_reopen_where_one_was(worked: Bench, qtbot: Any, tmp_path: Path, errors:
 def test_results_of_other_settings_are_left_alone(
     worked: Bench, qtbot: Any, tmp_path: Path, errors: list[str]
 ) -> None:
-    from napari.components import ViewerModel
-
     from napari_dipmtv.io.project import Reconstruct, save_project
 
     path = tmp_path / "cube.dipmtv.json"
@@ -136,20 +195,23 @@ def test_results_of_other_settings_are_left_alone(
     assert "other settings" in words
 
 
-def test_the_file_is_kept_up_to_date(worked: Bench, qtbot: Any, tmp_path: Path) -> None:
+def test_file_and_results_are_kept_up_to_date(worked: Bench, qtbot: Any, tmp_path: Path) -> None:
     path = tmp_path / "cube.dipmtv.json"
     save(worked, qtbot, path)
-    with qtbot.waitSignal(worked.results_changed, timeout=20_000):
+    with qtbot.waitSignal(worked.exported, timeout=20_000):  # by itself, behind the run
         worked.reconstruct("sirt", SirtSettings(iterations=3), "cpu", None)
     assert load_project(path).reconstruct.method_settings() == SirtSettings(iterations=3)
+    saved = load_volume(tmp_path / "cube_results").data
+    assert np.array_equal(saved, worked.session.value("volume").volume.data)
+    qtbot.waitUntil(lambda: not worked.job.running)
+    assert [entry.stage for entry in worked.session.history][-2:] == ["reconstruct", "export"]
 
 
 def test_other_data_leave_the_saved_file_alone(worked: Bench, qtbot: Any, tmp_path: Path) -> None:
     path = tmp_path / "cube.dipmtv.json"
     save(worked, qtbot, path)
     before = path.read_bytes()
-    with qtbot.waitSignal(worked.job.finished, timeout=20_000):
-        worked.main_for_test.panels[0].open_paths([tmp_path / "data"])
+    load(worked, qtbot, tmp_path / "data")
     worked.session.put("maps", maps(n=14))
     assert path.read_bytes() == before
     assert worked.project_path is None
@@ -163,7 +225,7 @@ def test_simulated_data_say_why_they_cannot_be_saved(bench: Bench, tmp_path: Pat
 
 
 def test_copies_go_to_the_clipboard(worked: Bench, qtbot: Any, tmp_path: Path) -> None:
-    menu = worked.main_for_test.project
+    menu = menu_of(worked, qtbot)
     menu.copy_python()
     assert "run_project(project)" in QApplication.clipboard().text()
     menu.menu().aboutToShow.emit()
@@ -176,21 +238,36 @@ def test_copies_go_to_the_clipboard(worked: Bench, qtbot: Any, tmp_path: Path) -
 
 
 def test_an_earlier_step_makes_later_ones_stale(worked: Bench, qtbot: Any) -> None:
-    steps = worked.main_for_test.steps
+    main = MainWidget(worked.viewer_for_test)
+    qtbot.addWidget(main)
+    steps = main.steps
     assert steps.button(4).text() == "✓ Reconstruct"
     worked.assume_aligned()
     assert steps.button(3).text() == "✓ Align"
     assert steps.button(4).text() == "↻ Reconstruct"
     assert "Run this step again" in steps.button(4).toolTip()
-    results = worked.main_for_test.panels[4].results
+    results = main.panels[4].results
     assert "stale" in results.list.item(0).text()
     assert not any(layer.name.endswith("(SIRT)") for layer in worked.layers.viewer.layers)
     worked.session.load("maps", maps())
     assert steps.button(4).text() == "5 Reconstruct"
 
 
+def test_an_earlier_result_is_exported_with_the_maps_that_it_was_made_of(
+    worked: Bench, qtbot: Any, tmp_path: Path
+) -> None:
+    [old] = worked.session.results
+    worked.session.put("tilt_series", old.series.replace(data=2 * old.series.data))
+    worked.show_result(old)
+    assert not worked.session.is_current(worked.session.value("volume"))
+    with qtbot.waitSignal(worked.exported, timeout=20_000):
+        worked.export(tmp_path / "out", ("ome-tiff",))
+    assert np.array_equal(load_saved_series(tmp_path / "out").data, old.series.data)
+    assert np.array_equal(load_volume(tmp_path / "out").data, old.volume.data)
+
+
 def test_the_history_tells_every_run(worked: Bench, qtbot: Any) -> None:
-    dialog = worked.main_for_test.project.show_history()
+    dialog = menu_of(worked, qtbot).show_history()
     qtbot.addWidget(dialog)
     told = [[dialog.table.item(r, c).text() for c in (1, 2)] for r in range(dialog.table.rowCount())]
     assert told == [["reconstruct", "Iterations 7"], ["load", "usual"]]

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from plugin_fakes import TILTS
+from qtpy.QtCore import QPoint, Qt
 
 from napari_dipmtv._napari.bench import Bench
 from napari_dipmtv._napari.regions import region_warnings
+from napari_dipmtv._napari.spectrum_plot import SpectrumPlot, table
 from napari_dipmtv._napari.spectrum_widget import SpectrumWidget
 from napari_dipmtv.data import DualSpectrumImage, EnergyAxis, Region, SpectrumImage, SpectrumSeries
 
@@ -89,14 +91,38 @@ def test_a_window_becomes_a_map_of_every_tilt(dock: SpectrumWidget, bench: Bench
     assert "Energy window" not in bench.viewer_for_test.layers
 
 
-def test_a_dragged_span_moves_the_window(dock: SpectrumWidget, bench: Bench, qtbot: Any) -> None:
+def at(plot: SpectrumPlot, kind: Any, energy_ev: float) -> QPoint:
+    """Where an energy lies on the canvas, half-way up its panel."""
+    axes = plot._panels[kind]
+    x, _ = axes.transData.transform((energy_ev, 1.0))
+    _, y = axes.transAxes.transform((0.5, 0.5))
+    return QPoint(round(x / plot.device_pixel_ratio), round(plot.height() - y / plot.device_pixel_ratio))
+
+
+def test_a_window_dragged_with_the_mouse_moves_the_map(
+    dock: SpectrumWidget, bench: Bench, qtbot: Any
+) -> None:
+    dock.resize(900, 500)
+    dock.show()
     dock.map.setChecked(True)
-    with qtbot.waitSignal(dock.plot.window_moved) as moved:
-        dock.plot._spans["core"].onselect(700.0, 720.0)
-    assert moved.args == ["core", 700.0, 720.0]
-    assert dock.plot._panels["low"].get_yscale() == "log"
+    dock.plot.draw()
+    left = Qt.MouseButton.LeftButton
+    layer = bench.viewer_for_test.layers["Energy window"]
+    before = np.asarray(layer.data)[2, 0]
+    with qtbot.waitSignal(dock.plot.window_moved):
+        qtbot.mousePress(dock.plot, left, pos=at(dock.plot, "core", 695.0))
+        qtbot.mouseMove(dock.plot, at(dock.plot, "core", 705.0))
+        qtbot.mouseMove(dock.plot, at(dock.plot, "core", 709.0))
+        qtbot.mouseRelease(dock.plot, left, pos=at(dock.plot, "core", 709.0))
+    low_ev, high_ev = dock.plot._spans["core"].extents
+    assert (low_ev, high_ev) == pytest.approx((695.0, 709.0), abs=0.5)
+    qtbot.waitUntil(lambda: dock.status.text() == f"The map shows {low_ev:.1f} to {high_ev:.1f} eV.")
+    inside = np.count_nonzero((CORE.values > 705) & (CORE.values <= high_ev))
+    y, x = np.indices((10, 12))
+    assert not np.array_equal(before, inside * (10 * y + x))
+    assert np.array_equal(np.asarray(layer.data)[2, 0], inside * (10 * y + x))
     dock.log.setChecked(False)  # drawn anew
-    assert dock.plot._spans["core"].extents == pytest.approx((700.0, 720.0))
+    assert dock.plot._spans["core"].extents == pytest.approx((low_ev, high_ev))
     assert dock.plot._panels["low"].get_yscale() == "linear"
 
 
@@ -139,12 +165,19 @@ def test_the_fit_shows_background_references_and_residual(bench: Bench, qtbot: A
     assert widget.fit.toolTip() == "Make references first (step 2)."
     bench.session.put("references", pipeline.references(prepared, made.regions))
     widget.fit.setChecked(True)
-    low = {curve.label: curve for curve in widget.curves["low"]}
-    background = low["background of pixel"]
-    parts = [low[f"background + {name}"].counts - background.counts for name in ("FeO", "Fe3O4")]
+    pixel, fit = widget.curves["low"][0], {curve.label: curve for curve in widget.curves["fit"]}
+    background = fit["background"]
+    parts = [fit[f"+ {name}"].counts - background.counts for name in ("FeO", "Fe3O4")]
     total = background.counts + sum(parts)
-    window = np.isin(low["pixel"].energy_ev, background.energy_ev)
-    assert total + low["residual"].counts == pytest.approx(low["pixel"].counts[window], rel=1e-6)
+    window = np.isin(pixel.energy_ev, background.energy_ev)
+    assert total + fit["residual"].counts == pytest.approx(pixel.counts[window], rel=1e-6)
+    assert fit["pixel"].counts == pytest.approx(pixel.counts[window], rel=1e-6)
+    assert widget.plot._panels["fit"].get_yscale() == "linear"  # a residual is as often below 0 as above
+    assert widget.plot._panels["low"].get_yscale() == "log"
+    assert "fit" not in widget.plot._spans
+    assert "fit of the low loss" in table(widget.curves)
+    widget.fit.setChecked(False)
+    assert list(widget.curves) == ["low", "core"]
 
 
 def test_regions_that_will_not_do_are_told() -> None:

@@ -200,3 +200,45 @@ def test_a_folder_dropped_on_the_canvas_reaches_the_docks(
     notification_manager.notification_ready.disconnect(told.append)
     assert told[-1].message == TAKEN
     assert np.array_equal(bench.session.value("series").tilts_deg, TILTS)  # nothing was thrown away
+
+
+@pytest.mark.parametrize("stacked", [False, True], ids=["one by one", "stacked"])
+def test_files_dropped_on_the_canvas_become_one_series_with_its_table(
+    bench: Bench,
+    qtbot: Any,
+    folder: Path,
+    npe2pm: Any,
+    repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stacked: bool,
+) -> None:
+    from npe2 import PluginManifest
+
+    npe2pm.register(PluginManifest.from_file(repository / "napari.yaml"))
+    viewer = bench.viewer_for_test
+    monkeypatch.setattr("napari.current_viewer", lambda: viewer)
+    widget = LoadWidget(viewer)
+    qtbot.addWidget(widget)
+    files = sorted(folder.iterdir())
+    viewer.open(files, plugin="napari-dipmtv", stack=stacked)
+    qtbot.waitUntil(lambda: bench.session.has("series"), timeout=120_000)
+    assert bench.session.value("series").tilts_deg == TILTS
+    assert [layer.name for layer in viewer.layers] == ["Low-loss sum", "Core-loss sum"]
+    assert widget.tilts.table.rowCount() == len(files)
+    assert widget.tilts.told.text() == "All files fit together."
+
+
+def test_core_losses_alone_stay_what_they_are(
+    bench: Bench, qtbot: Any, folder: Path, npe2pm: Any, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from npe2 import PluginManifest
+
+    npe2pm.register(PluginManifest.from_file(repository / "napari.yaml"))
+    viewer = bench.viewer_for_test
+    monkeypatch.setattr("napari.current_viewer", lambda: viewer)
+    files = sorted(file for file in folder.iterdir() if "core" in file.name)[:2]
+    viewer.open(files, plugin="napari-dipmtv")
+    qtbot.wait(50)
+    assert len(viewer.layers) == 2
+    assert bench.empty
+    assert not bench.job.running

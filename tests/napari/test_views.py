@@ -131,14 +131,14 @@ def test_one_phase_alone(ready: Bench, qtbot: Any) -> None:
     labels = (volume.data[1] > 0).astype(np.uint8) + 2 * (volume.data[0] > 0).astype(np.uint8)
     phases = {0: "vacuum", 1: "Fe3O4 shell", 2: "FeO core"}
     ready.session.restore({"segmentation": Segmentation(labels, phases, 0.5)})
-    assert [widget.only.itemText(i) for i in range(3)] == ["all phases", "Fe3O4 shell", "FeO core"]
-    widget.only.setCurrentIndex(2)
-    widget.only.activated.emit(2)
+    assert [widget.phases.only.itemText(i) for i in range(3)] == ["all phases", "Fe3O4 shell", "FeO core"]
+    widget.phases.only.setCurrentIndex(2)
+    widget.phases.only.activated.emit(2)
     colours = ready.viewer_for_test.layers["Phases"].colormap.color_dict
     assert colours[1][3] == 0
     assert colours[2][3] == 1
-    widget.only.setCurrentIndex(0)
-    widget.only.activated.emit(0)
+    widget.phases.only.setCurrentIndex(0)
+    widget.phases.only.activated.emit(0)
     assert ready.viewer_for_test.layers["Phases"].colormap.color_dict[1][3] == 1
 
 
@@ -223,7 +223,7 @@ def test_a_film_goes_round_once_and_loops(tmp_path: Path) -> None:
     assert directions[4] == pytest.approx((-1.0, 0.3, 0.0))
     assert len({tuple(np.round(d, 6)) for d in directions}) == 8
     frames = [np.full((20, 30, 3), 25 * i, np.uint8) for i in range(8)]
-    for name in ("turn.gif", "turn.webp"):
+    for name in ("turn.gif", "turn.webp", "turn.png"):
         from PIL import Image
 
         with Image.open(write_film(frames, tmp_path / name, 80)) as film:
@@ -258,8 +258,8 @@ def test_time_and_memory_are_told_before_the_start(ready: Bench, qtbot: Any) -> 
     widget.method.setCurrentIndex(widget.method.findData("sirt"))
     widget.device.setCurrentIndex(widget.device.findData("cpu"))
     with qtbot.waitSignal(ready.job.finished, timeout=60_000):
-        widget.ask.click()
-    assert widget.estimate.text().startswith("About ")
-    assert "GB of memory" in widget.estimate.text()
+        widget.estimate.ask.click()
+    assert widget.estimate.words.text().startswith("About ")
+    assert "GB of memory" in widget.estimate.words.text()
     assert not ready.session.has("volume")
     assert ready.session.results == ()

@@ -27,15 +27,17 @@ from napari_dipmtv._napari.bench import Bench
 from napari_dipmtv._napari.export_widget import ExportWidget
 from napari_dipmtv._napari.forms import SettingsForm
 from napari_dipmtv._napari.half_cut import HalfCut
-from napari_dipmtv._napari.inspect_widget import InspectWidget, number
+from napari_dipmtv._napari.inspect_widget import InspectWidget
 from napari_dipmtv._napari.job_bar import JobBar, duration
 from napari_dipmtv._napari.load_widget import LoadWidget
 from napari_dipmtv._napari.main_widget import STEPS, MainWidget
+from napari_dipmtv._napari.phase_box import number
 from napari_dipmtv._napari.reconstruct_widget import ReconstructWidget
 from napari_dipmtv._napari.references_widget import ReferencesWidget
 from napari_dipmtv._napari.session import ADVICE, Reconstruction
 from napari_dipmtv._napari.spectrum_widget import SpectrumWidget
 from napari_dipmtv._napari.stage_widget import StageWidget
+from napari_dipmtv._napari.trust_widget import TrustWidget
 from napari_dipmtv._napari.unmix_widget import UnmixWidget
 from napari_dipmtv.data import TiltSeries
 from napari_dipmtv.io.map_folder import save_maps
@@ -49,6 +51,7 @@ GATES = [
     (AlignWidget, "maps"),
     (ReconstructWidget, "tilt_series"),
     (InspectWidget, "volume"),
+    (TrustWidget, "segmentation"),
 ]
 
 
@@ -64,8 +67,9 @@ def test_a_stage_says_what_it_waits_for(
 ) -> None:
     widget = dock(bench, kind, qtbot)
     assert widget.status.text() == ADVICE[stage]
-    assert not widget.job_bar.start.isEnabled()
-    assert widget.job_bar.start.toolTip() == ADVICE[stage]
+    start = (widget.phases if kind is InspectWidget else widget).job_bar.start
+    assert not start.isEnabled()
+    assert start.toolTip() == ADVICE[stage]
 
 
 def test_align_opens_with_maps_and_closes_without(bench: Bench, qtbot: Any) -> None:
@@ -199,13 +203,13 @@ def test_the_job_bar_pauses_and_goes_on(bench: Bench, qtbot: Any) -> None:
 
 def test_the_half_cut_controls_follow_each_other(bench: Bench, qtbot: Any) -> None:
     one, two = dock(bench, InspectWidget, qtbot), dock(bench, InspectWidget, qtbot)
-    one.position.setRange(-5, 5)
-    two.position.setRange(-5, 5)
-    one.axis.setCurrentIndex(2)
-    one.position.setValue(1.5)
-    one.flip.setChecked(True)
-    one.cut_on.setChecked(True)
-    assert two.cut == one.cut == bench.layers.half_cut == HalfCut(True, "x", 1.5, True)
+    one.cut.position.setRange(-5, 5)
+    two.cut.position.setRange(-5, 5)
+    one.cut.axis.setCurrentIndex(2)
+    one.cut.position.setValue(1.5)
+    one.cut.flip.setChecked(True)
+    one.cut.on.setChecked(True)
+    assert two.cut.value == one.cut.value == bench.layers.half_cut == HalfCut(True, "x", 1.5, True)
 
 
 def test_the_steps_show_what_is_done(bench: Bench, qtbot: Any) -> None:
@@ -316,7 +320,7 @@ def reconstruction(bench: Bench) -> Reconstruction:
 
 
 def test_voids_are_compared_with_their_surroundings(bench: Bench, qtbot: Any) -> None:
-    assert dock(bench, InspectWidget, qtbot).form.value().void_reference == "surrounding"
+    assert dock(bench, InspectWidget, qtbot).phases.form.value().void_reference == "surrounding"
 
 
 def test_an_export_that_cannot_be_written_is_told(

@@ -70,15 +70,15 @@ def test_from_demo_to_files(make_napari_viewer: Any, qtbot: Any, tmp_path: Path)
     assert "DIPm-TV · 4 iterations" in reconstruct.results.list.item(1).text()
     reconstruct.results.list.itemDoubleClicked.emit(reconstruct.results.list.item(0))
     assert session.value("volume").title == "SIRT"
-    press(5, inspect.open_up, run=False)
-    inspect.position.setValue(1.0)
-    press(5, inspect.job_bar.start)
+    press(5, inspect.cut.open_up, run=False)
+    inspect.cut.position.setValue(1.0)
+    press(5, inspect.phases.job_bar.start)
     solids = [layer for layer in viewer.layers if layer.ndim == 3]
     planes = {str(layer.experimental_clipping_planes.as_array().tolist()) for layer in solids}
     assert len(solids) == 5
     assert planes == {str(np.array([[[1.0, 0, 0], [1.0, 0, 0]]]).tolist())}
-    assert inspect.cut == HalfCut(True, "z", 1.0, False)
-    assert inspect.table.rowCount() == len(session.value("measures")) > 5
+    assert inspect.cut.value == HalfCut(True, "z", 1.0, False)
+    assert inspect.phases.table.rowCount() == len(session.value("measures")) > 5
     export.folder.setText(str(tmp_path / "out"))
     export.formats["mrc"].setChecked(True)
     export.formats["stl"].setChecked(True)

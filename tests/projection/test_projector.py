@@ -43,6 +43,17 @@ def test_the_memory_order_of_the_projector_changes_no_number() -> None:
     torch.testing.assert_close(A(ordered), A(x), rtol=0, atol=0)
 
 
+def test_strips_of_columns_change_no_bit() -> None:
+    """72 and 45 columns: more than two strips, and a last one that is narrower."""
+    for shape in ((2, 20, 36, 21), (3, 9, 15, 8)):
+        A, x = SparseProjector(Geometry.of(shape[1:], TILTS)), torch.rand(shape)
+        rows = x.permute(1, 3, 0, 2).reshape(shape[1] * shape[3], -1)
+        whole = (A._matrix @ rows).reshape(9, shape[3], shape[0], shape[2]).permute(2, 0, 3, 1)
+        torch.testing.assert_close(A(x), whole, rtol=0, atol=0)
+        back = (A.T._matrix @ (A._matrix @ rows)).reshape(shape[1], shape[3], shape[0], shape[2])
+        torch.testing.assert_close(A.T(whole), back.permute(2, 0, 3, 1), rtol=0, atol=0)
+
+
 def test_transposed_twice_is_the_same_object() -> None:
     A = SparseProjector(Geometry.of((5, 4, 6), TILTS))
     assert A.T.T is A

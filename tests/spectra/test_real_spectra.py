@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from exspy_oracle import above_background, at_zero, exspy_ratio, exspy_signal, measured_pair, one_pixel
 
-from napari_dipmtv.data import DualSpectrumImage, EnergyAxis, SpectrumImage, SpectrumSeries
+from napari_dipmtv.data import DualSpectrumImage, SpectrumSeries
 from napari_dipmtv.io.reference_spectra import load_reference
 from napari_dipmtv.io.spectrum_images import load_spectrum_image
 from napari_dipmtv.spectra import fit_power_law, fourier_log, fourier_ratio, thickness
 from napari_dipmtv.spectra.background import power_law
-from napari_dipmtv.spectra.zero_loss import zero_loss
-
-
-def one_pixel(counts, energy):
-    return SpectrumImage(np.asarray(counts, dtype=np.float32)[None, None], energy, 1.0, 0.0)
-
-
-def at_zero(image):
-    """Move the axis so that the zero-loss peak lies at 0 eV."""
-    drift = float(zero_loss(image).drift_ev[0, 0])
-    axis = image.energy
-    return image.replace(energy=EnergyAxis(axis.start_ev - drift, axis.step_ev, axis.size)), drift
 
 
 @pytest.fixture(scope="module")
@@ -73,33 +60,9 @@ def test_oxygen_edge_of_a_spectrum_image(data_folder):
 
 @pytest.fixture(scope="module")
 def manganite():
-    """The Mn-L/O-K core loss of eXSpy with its low loss (FWHM 3 eV, t/λ about 0.5), zero loss at 0 eV."""
-    exspy = pytest.importorskip("exspy")
-    folder = Path(exspy.__file__).parent / "tests/components"
-    low, core = (load_reference(folder / f"{kind}loss_spectrum.msa", kind) for kind in ("low", "core"))
-    low_loss, drift = at_zero(one_pixel(low.intensity, low.energy))
-    axis = EnergyAxis(core.energy.start_ev - drift, core.energy.step_ev, core.energy.size)
-    return DualSpectrumImage(low_loss, one_pixel(core.intensity, axis))
-
-
-def exspy_signal(image, counts=None):
-    """The same spectrum in eXSpy, of which only uniform axes and electron counts are asked."""
-    exspy = pytest.importorskip("exspy")
-    signal = exspy.signals.EELSSpectrum(np.array(image.counts[0, 0] if counts is None else counts, float))
-    axis = signal.axes_manager[-1]
-    axis.offset, axis.scale, axis.units = image.energy.start_ev, image.energy.step_ev, "eV"
-    return signal
-
-
-def exspy_ratio(pair, edge):
-    """eXSpy's Fourier ratio; its reconvolution peak has the area 1/eV, its zero loss that of the counts."""
-    found = exspy_signal(pair.core_loss, edge).fourier_ratio_deconvolution(exspy_signal(pair.low_loss))
-    return found.data * pair.core_loss.energy.step_ev
-
-
-def above_background(counts, energy):
-    """Edges of one spectrum: less the power law below O-K."""
-    return (counts - power_law(*fit_power_law(counts[None], energy, 400, 520), energy, 520))[0]
+    """The Mn-L/O-K core loss of eXSpy with its low loss: FWHM 3 eV, t/λ about 0.5."""
+    pytest.importorskip("exspy")
+    return measured_pair()
 
 
 def ours(pair, edge):

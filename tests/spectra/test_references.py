@@ -100,6 +100,14 @@ def test_automatic_references_need_no_regions(cube, regions):
         np.testing.assert_allclose(composition(auto), composition(hand), atol=0.08)
 
 
+@pytest.mark.parametrize("names", [("FeO",), ("FeO", "Fe3O4", "Fe2O3")])
+def test_automatic_references_are_two_or_refused(cube, names):
+    with pytest.raises(InputError, match=rf"got {len(names)}.*Draw a region for each phase.*blind"):
+        auto_l_references(cube[0], SINGLE, names)
+    with pytest.raises(InputError, match="Draw regions"):
+        auto_l_references(cube[0], SINGLE.replace(purify="none"))
+
+
 def test_positivity_alone_takes_off_too_much():
     """Why the largest multiple that leaves no negative intensity is a limit only, not the purification."""
     truth = true_l()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from synthetic_spectra import LOW, cube_abundances, m_references, make_series
@@ -141,15 +139,6 @@ def test_zero_loss_outside_the_axis_is_refused(measured):
     with pytest.raises(InputError, match="plural scattering off"):
         unmix(SpectrumSeries(tuple(cut)), true_references())
     run(unmix(SpectrumSeries(tuple(cut)), true_references(), PLAIN))
-
-
-def test_nine_tilts_of_64_take_about_a_second():
-    one = make_series(np.stack([cube_abundances(64)], axis=1), l_counts=100.0).tilts[0]
-    tilts = [type(one)(one.low_loss.replace(tilt_deg=t), one.core_loss.replace(tilt_deg=t)) for t in range(9)]
-    series = SpectrumSeries(tuple(tilts))
-    start = time.process_time()
-    run(unmix(series, true_references(), PLAIN))
-    assert time.process_time() - start < 3  # 0.4 s on an idle core
 
 
 def test_dose_counts_the_electrons_of_vacuum():

@@ -74,6 +74,13 @@ def test_spectrum_files_of_hyperspy_and_msa(measured, tmp_path):
     done = unmix(folder, tmp_path / "maps", *words)
     assert done.exit_code == 0, done.output
     check_maps(tmp_path / "maps", simulation, 0.9)
+    done = unmix(folder, tmp_path / "binned", *words, "--bin-pixels", 2)
+    assert done.exit_code == 0, done.output
+    whole, binned = (tifffile.imread(tmp_path / out / "maps_Fe3O4.tif") for out in ("maps", "binned"))
+    assert binned.shape == (whole.shape[0], 10, 10)
+    blocks = whole.reshape(-1, 10, 2, 10, 2).sum(axis=(2, 4))
+    assert np.corrcoef(binned.ravel(), blocks.ravel())[0, 1] > 0.99
+    assert binned.sum() == pytest.approx(whole.sum(), rel=0.03)
 
 
 def test_manganese_by_its_own_windows(tmp_path, monkeypatch):

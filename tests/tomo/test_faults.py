@@ -17,12 +17,15 @@ from particles import TILTS, counted, particle
 
 from napari_dipmtv.data import TiltSeries, Volume
 from napari_dipmtv.errors import DeviceError, InputError
+from napari_dipmtv.projection.backends import make_projector
 from napari_dipmtv.projection.geometry import Geometry
 from napari_dipmtv.projection.sparse import SparseProjector
 from napari_dipmtv.settings.tomo import METHODS, CsTvSettings, DipSettings, Method, SirtSettings
 from napari_dipmtv.states import State, run
+from napari_dipmtv.tomo.crop import Crop
 from napari_dipmtv.tomo.device_faults import fault
 from napari_dipmtv.tomo.network import DipNetwork
+from napari_dipmtv.tomo.problem import pose
 from napari_dipmtv.tomo.reconstruct import reconstruct, reconstruct_states
 
 SMALL = DipSettings(
@@ -135,16 +138,26 @@ def test_f27_maps_too_small_for_the_network_are_refused_in_words() -> None:
 
 @pytest.mark.parametrize("method", ["sirt", "cs-tv", "dipm-tv"])
 def test_the_projector_of_astra_serves_every_method(method: Method, series: TiltSeries) -> None:
-    """Box and all: the weights differ by some 1e-5, and so do the volumes of a few steps."""
+    """The weights differ by some 1e-5, and so do the volumes of a few steps."""
     pytest.importorskip("astra")
     settings = {
         "sirt": SirtSettings(iterations=5),
         "cs-tv": CsTvSettings(iterations=10),
-        "dipm-tv": SMALL.replace(iterations=3, network_input="cs-tv", crop=True),
+        "dipm-tv": SMALL.replace(iterations=3),
     }[method]
     own = reconstruct(series, method, settings).volume.data
     astra = reconstruct(series, method, settings.replace(projector="astra")).volume.data
     assert 0 < np.linalg.norm(astra - own) < 2e-3 * np.linalg.norm(own)
+
+
+def test_the_box_keeps_the_projector_of_its_problem(series: TiltSeries) -> None:
+    pytest.importorskip("astra")
+    whole = pose(series, torch.device("cpu"), backend="astra")
+    box = Crop(whole, ((4, 20), (2, 18), (3, 19))).problem
+    x = torch.rand(box.shape)
+    wanted = make_projector(box.projector.geometry, "cpu", "astra")(x)
+    torch.testing.assert_close(box.projector(x), wanted, rtol=0, atol=0)
+    assert not torch.equal(wanted, SparseProjector(box.projector.geometry)(x))
 
 
 def test_f28_astra_without_a_gpu_is_refused_before_its_kernels_are_called(

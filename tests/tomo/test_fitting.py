@@ -7,9 +7,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from particles import counted, error
+from particles import counted, error, particle
 
 from napari_dipmtv.data import TiltSeries, Volume
+from napari_dipmtv.settings.presets import preset
 from napari_dipmtv.settings.tomo import DipSettings
 from napari_dipmtv.states import run
 from napari_dipmtv.tomo.data_term import data_misfit
@@ -152,3 +153,38 @@ def test_the_learning_rate_rises_and_fades_or_stays(series: TiltSeries) -> None:
     assert all(a < b for a, b in pairwise(rise))
     assert all(a > b for a, b in pairwise(fall))
     assert fall[-1] == pytest.approx(0.02 * TINY.learning_rate)
+
+
+@pytest.mark.parametrize("counts_per_unit", [0.4, pytest.param(4.0, marks=pytest.mark.slow)])
+def test_f35_maps_of_unknown_noise_end_a_run_when_the_output_moves_again(counts_per_unit: float) -> None:
+    """A network with skips at a constant rate, as published, follows the noise; how much it moves tells when."""
+    truth = particle(16)
+    series = counted(truth, counts_per_unit).replace(counts_per_unit=None)
+    published = preset("dipm-tv", "published EELS simulation").replace(
+        iterations=140,
+        filters=(16, 32),
+        skips=(8, 8),
+        learning_rate=1e-3,
+        precision="float32",
+        returned="average",
+    )
+    errors = [error(s.snapshot(), truth) for s in reconstruct_states(series, "dipm-tv", published)]
+    watched = list(reconstruct_states(series, "dipm-tv", published.replace(held_out=0.1)))
+    found = error(watched[-1].snapshot(), truth)
+    assert "unrest" in watched[0].losses
+    assert watched[-1].iteration < 140
+    assert found < 1.1 * min(errors)
+    assert errors[-1] > 1.1 * found
+
+
+def test_a_watch_on_the_output_is_resumed_as_it_was() -> None:
+    series = counted(particle(16), 4.0).replace(counts_per_unit=None)
+    settings = TINY.replace(iterations=70, schedule="constant")
+    states = list(reconstruct_states(series, "dipm-tv", settings))
+    halfway = next(
+        s for s in reconstruct_states(series, "dipm-tv", settings) if s.iteration == len(states) // 2
+    )
+    assert halfway.checkpoint is not None
+    rest = list(reconstruct_states(series, "dipm-tv", settings, resume=halfway.checkpoint()))
+    assert rest[-1].iteration == states[-1].iteration
+    np.testing.assert_array_equal(rest[-1].snapshot().data, states[-1].snapshot().data)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -55,10 +57,9 @@ def test_every_step_lowers_the_misfit_and_vacuum_stays_vacuum(truth: Volume, ter
     x, misfit = blurred(truth, problem), data_misfit(problem, term)
     vacuum = x == 0
     assert vacuum.any()
-    part, losses = Polish(x, problem.projector, misfit, problem.mass, "vectorial"), []
-    for _ in range(12):
-        losses.append(float(misfit.loss(problem.projector(part.step()))))
-    assert all(after < before for before, after in zip(losses, losses[1:], strict=False))
+    part = Polish(x, problem.projector, misfit, problem.mass, "vectorial")
+    losses = [float(misfit.loss(problem.projector(part.step()))) for _ in range(12)]
+    assert all(after < before for before, after in pairwise(losses))
     assert not part.x[vacuum].any()
 
 

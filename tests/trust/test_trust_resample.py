@@ -65,7 +65,7 @@ def test_maps_without_statistics_have_no_halves() -> None:
     series = counts().replace(counts_per_unit=None)
     with pytest.raises(InputError, match="even and odd"):
         halves(series, generator(0))
-    with pytest.raises(InputError, match="model"):
+    with pytest.raises(InputError, match="planted"):
         bootstrap(series, generator(0))
 
 

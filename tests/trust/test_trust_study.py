@@ -167,7 +167,8 @@ def test_command_writes_report_text_and_pictures(series, tmp_path: Path) -> None
     assert report["null"]["repeats"] == 19
     assert report["stopped"] is False
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"trust.json", "trust.txt", "trust_null.png", "trust_resolution.png"}
+    pictures = {"trust_null.png", "trust_resolution.png"}
+    assert names == {"trust.json", "trust.txt", "measures.csv", "report.html", *pictures}
 
 
 @pytest.mark.parametrize(

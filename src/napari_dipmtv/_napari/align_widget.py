@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
+from qtpy.compat import isalive
 
 from napari_dipmtv._napari.forms import SettingsForm, folded
+from napari_dipmtv._napari.job import Progress
 from napari_dipmtv._napari.job_bar import JobBar
 from napari_dipmtv._napari.nudge_box import NudgeBox
+from napari_dipmtv._napari.ortho import OrthoPlot
 from napari_dipmtv._napari.plots import Plot
 from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.stage_widget import StageWidget, button, enable, note
-from napari_dipmtv.data import F32, MapStack, TiltSeries
+from napari_dipmtv.data import F32, Alignment, MapStack, TiltSeries
 from napari_dipmtv.settings.align import AlignSettings
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_dipmtv.alignment import AlignmentReport
     from napari_dipmtv.io.project import Project
 
 
 class AlignWidget(StageWidget):
-    """Runs the alignment, or takes the maps as aligned, and shows before and after."""
+    """Runs the alignment, or takes the maps as aligned, shows how good it is, and lets a person mend single views."""
 
     title = "4 · Align"
     intro = "Finds shifts and tilt axis on the sum of the channels and applies them to all, with one interpolation."
@@ -40,17 +43,12 @@ class AlignWidget(StageWidget):
         )
         self.already = button("Already aligned", "")
         self._already_tip = "Take the maps as they are: tilt axis vertical, through the centre of the image"
-        self.sinograms = Plot(
-            napari_viewer, 170, "Signal along x for every tilt, before and after: smooth curves are good"
-        )
-        self.quality = Plot(
-            napari_viewer, 140, "Re-projection error of each round: it should fall and level off"
-        )
+        self._make_plots(napari_viewer)
         self.nudges = NudgeBox(self.bench)
         self.words = note()
         self.words.setToolTip("What was found")
         self._lay_out()
-        self._connect()
+        self._connect(napari_viewer)
         self.refresh()
 
     def take_settings(self, project: Project) -> None:
@@ -67,32 +65,62 @@ class AlignWidget(StageWidget):
             return
         self.status.setText(self.missing or "Ready to align.")
         self.quality.clear("The error of each round appears here")
+        self._judge(None)
         self.words.setText("")
         if self.session.has("maps"):
             self._draw_sinograms({"before": self.session.value("maps")})
         else:
             self.sinograms.clear("Sinograms appear here")
 
-    def _lay_out(self) -> None:
-        for control in (self.form, self.job_bar, self.already, self.sinograms, self.quality, self.words):
-            self.body.addWidget(control)
-        words = "Move single views with buttons or Alt and the arrow keys"
-        self.body.addWidget(folded("Move a view by hand", self.nudges, words))
+    def _make_plots(self, viewer: ViewerModel) -> None:
+        tip = "Signal along x for every tilt, before and after: smooth curves are good"
+        self.sinograms = Plot(viewer, 170, tip)
+        tip = "Re-projection error of each round: within one scale it should fall and level off"
+        self.quality = Plot(viewer, 140, tip)
+        tip = "Re-projection error of each view: one that stands out may need a move by hand"
+        self.views = Plot(viewer, 140, tip)
+        self.planes = OrthoPlot(viewer)
+        self.planes.setToolTip(
+            "Planes of a quick reconstruction; edges are sharp where the views fit together"
+        )
 
-    def _connect(self) -> None:
+    def _lay_out(self) -> None:
+        for control in (self.form, self.job_bar, self.already, self.words, self.sinograms, self.quality):
+            self.body.addWidget(control)
+        tip = "Move single views with buttons or Alt and the arrow keys, or leave them out"
+        self.mend = folded("Mend single views", self.nudges, tip)
+        for control in (self.views, self.planes, self.mend):
+            self.body.addWidget(control)
+
+    def _connect(self, viewer: ViewerModel) -> None:
         self.form.validityChanged.connect(lambda _: self.refresh())
         self.job_bar.start_clicked.connect(self._start)
         self.already.clicked.connect(self.bench.assume_aligned)
         self.bench.job.started.connect(self._on_run)
+        self.bench.job.stated.connect(self._on_round)
         self.bench.job.ended.connect(self._on_run)
+        self.bench.views_left_out.connect(self._on_left_out)
+        viewer.dims.events.point.connect(self._on_slider)
 
     def _allow_nudges(self) -> None:
         aligned = self.session.has("tilt_series") and self.session.has("maps")
-        self.nudges.allow("Align the maps first." if not aligned else self.bench.job.why_not)
+        self.nudges.allow("" if aligned else "Align the maps first.")
 
     def _on_run(self, _: int) -> None:
         self._allow_nudges()
         enable(self.already, self._already_tip, self.missing or self.bench.job.why_not)
+
+    def _on_round(self, _: int, progress: Progress) -> None:
+        if self.job_bar.mine and "reprojection" in progress.losses:
+            rounds, errors = zip(*progress.losses["reprojection"], strict=True)
+            self.quality.curves({"re-projection": (rounds, errors)}, "round", "relative error")
+
+    def _on_left_out(self) -> None:
+        self.form.field("exclude_views").write(self.bench.align_settings.exclude_views)
+
+    def _on_slider(self, *_: object) -> None:
+        if isalive(self):
+            self.nudges.tell()
 
     def _start(self) -> None:
         with telling():
@@ -103,24 +131,39 @@ class AlignWidget(StageWidget):
         found = series.alignment
         if found is None or not len(found.quality):
             self.quality.clear("Taken as aligned: nothing was estimated")
-            self.words.setText("")
         else:
-            self.quality.curves(
-                {"re-projection": (np.arange(1, len(found.quality) + 1), found.quality)},
-                "round",
-                "relative error",
-            )
-            largest = float(np.abs(found.shifts_px).max())
-            self.words.setText(
-                f"Tilt axis {found.axis_angle_deg:+.2f}° from vertical, {found.axis_offset_px:+.2f} px from the "
-                f"centre; largest shift {largest:.2f} px."
-            )
+            self.quality.curves(rounds_by_scale(found), "round", "relative error")
+        report = self.session.alignment_report
+        self._judge(report)
+        told = [] if found is None else [f"{found}."]
+        self.words.setText(" ".join([*told, *(report.notes if report else ())]))
         self.status.setText(f"{len(series.tilts_deg)} views are aligned. Go on with step 5.")
+
+    def _judge(self, report: AlignmentReport | None) -> None:
+        self.planes.setVisible(report is not None)
+        self.planes.show_volume(report.volume if report else None)
+        if report is None:
+            self.views.clear("The error of each view appears here")
+        else:
+            curve = {"error of each view": (report.tilts_deg, report.view_errors)}
+            self.views.curves(curve, "tilt / deg", "relative error")
 
     def _draw_sinograms(self, stacks: dict[str, MapStack]) -> None:
         tilts = next(iter(stacks.values())).tilts_deg
         images = {name: _sinogram(stack) for name, stack in stacks.items()}
         self.sinograms.images(images, "x / px", "tilt / deg", (tilts[0], tilts[-1]))
+
+
+def rounds_by_scale(found: Alignment) -> dict[str, tuple[list[int], list[float]]]:
+    """Errors of the rounds, one curve (round, error) per scale: finer maps hold more noise and do not compare."""
+    scales = found.scales or (1,) * len(found.quality)
+    curves: dict[str, tuple[list[int], list[float]]] = {}
+    for number, (scale, error) in enumerate(zip(scales, found.quality, strict=True), start=1):
+        name = "full size" if scale == 1 else f"reduced 1:{scale}"
+        rounds, errors = curves.setdefault(name, ([], []))
+        rounds.append(number)
+        errors.append(error)
+    return curves
 
 
 def _sinogram(stack: MapStack) -> F32:

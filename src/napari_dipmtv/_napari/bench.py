@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_warning
 
 from napari_dipmtv import pipeline
+from napari_dipmtv._napari.aligning import Aligning
 from napari_dipmtv._napari.drawing import volume_group
-from napari_dipmtv._napari.iterators import mapped, once
-from napari_dipmtv._napari.preferences import preferences
+from napari_dipmtv._napari.iterators import once
+from napari_dipmtv._napari.loading import stage_of
 from napari_dipmtv._napari.project_file import Reopened, project_of, reopen, source_of, stage_settings
-from napari_dipmtv._napari.reconstructing import Offer, Reconstructing
+from napari_dipmtv._napari.reconstructing import Offer
 from napari_dipmtv._napari.report import report_of
 from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.session import Reconstruction, Stage
+from napari_dipmtv.alignment import AlignmentHistory
 from napari_dipmtv.data import Region, SpectrumSeries
 from napari_dipmtv.io.project import Nudge, Project, load_project, save_project
-from napari_dipmtv.settings.align import AlignSettings
-from napari_dipmtv.states import Result, State
+from napari_dipmtv.states import Result
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -40,7 +41,7 @@ def bench_of(viewer: ViewerModel) -> Bench:
     return _benches[viewer]
 
 
-class Bench(Reconstructing):
+class Bench(Aligning):
     """The verbs of all stages; the docks call them."""
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -91,49 +92,6 @@ class Bench(Reconstructing):
             settings,
         )
 
-    def align(self, settings: AlignSettings) -> None:
-        """Estimate the alignment and apply it, once."""
-        maps, device = self.session.value("maps"), preferences().device
-
-        def states() -> Iterator[State[Any]]:
-            found = pipeline.align_states(maps, settings, device)
-            return mapped(found, lambda alignment: pipeline.apply_found(maps, alignment, settings))
-
-        def keep(result: Result[Any]) -> None:
-            self.session.nudges = ()
-            self.session.put("tilt_series", result.value)
-
-        self._run("align", "tilt_series", states, keep, settings, keeps=True)
-
-    def nudge(self, view: int, dx_px: float, dy_px: float) -> None:
-        """Move the content of one aligned view to the right and down, starting from the unaligned maps again."""
-        self._nudge_to((*self.session.nudges, (view, dx_px, dy_px)))
-
-    def undo_nudge(self) -> None:
-        """Take the last move back."""
-        self._nudge_to(self.session.nudges[:-1])
-
-    def _nudge_to(self, nudges: tuple[Nudge, ...]) -> None:
-        maps, series = self.session.value("maps"), self.session.value("tilt_series")
-        before, settings = self.session.nudges, self.settings_of("align", AlignSettings())
-
-        def keep(result: Result[Any]) -> None:
-            self.session.nudges = nudges
-            self.session.put("tilt_series", result.value)
-
-        def move() -> Any:
-            back = tuple((view, -dx, -dy) for view, dx, dy in reversed(before))
-            return pipeline.nudge(maps, series, (*back, *nudges), settings)
-
-        self._run("move", "tilt_series", lambda: once("Moving", move), keep)
-
-    def assume_aligned(self) -> None:
-        """Take the maps as they are."""
-        with telling():
-            self._refuse_while_running()
-            self.session.nudges = ()
-            self.session.put("tilt_series", pipeline.assume_aligned(self.session.value("maps")))
-
     def segment(self, settings: SegmentSettings) -> None:
         """Name the phases of the current volume and measure them."""
         volume = self.session.value("volume").volume
@@ -150,18 +108,26 @@ class Bench(Reconstructing):
         self._run("segment", "segmentation", lambda: once("Segmenting", compute), keep, settings)
 
     def export(self, folder: Path, formats: Sequence[str]) -> None:
-        """Write what has been reached into a folder, with a report of how it was made."""
+        """Write what has been reached into a folder, with a report of how it was made.
+
+        A volume brings the maps that it was made of, which are no longer the present ones when it is of an earlier
+        alignment.
+        """
         session = self.session
         made: Reconstruction | None = session.value("volume") if session.has("volume") else None
-        maps = next((session.value(stage) for stage in ("tilt_series", "maps") if session.has(stage)), None)
+        present = next(
+            (session.value(stage) for stage in ("tilt_series", "maps") if session.has(stage)), None
+        )
+        phases = session.value("segmentation") if session.has("segmentation") else None
+        measures = session.value("measures") if session.has("measures") else ()
 
-        def write() -> list[Path]:
+        def write() -> list[Path]:  # in the worker, while the session may change
             return pipeline.export(
                 folder,
                 volume=made.volume if made else None,
-                segmentation=session.value("segmentation") if session.has("segmentation") else None,
-                measures=session.value("measures") if session.has("measures") else (),
-                maps=maps,
+                segmentation=phases,
+                measures=measures,
+                maps=made.series if made else present,
                 provenance=report_of(made, session.inputs) if made else None,
                 formats=tuple(formats),
             )
@@ -193,23 +159,25 @@ class Bench(Reconstructing):
                 None,
                 project.output,
             )  # nothing is saved while it is put together
-            spectra = isinstance(data, SpectrumSeries)
-            self.session.load("series" if spectra else "maps", data, inputs=project.inputs.paths)
+            self.session.load(stage_of(data), data, inputs=project.inputs.paths)
             self._settings = {**stage_settings(project), **source_of(project.inputs)}
-            self.session.nudges = project.nudges
-            self.session.regions = (spectra and pipeline.regions_of(project, data)) or "auto"
+            if isinstance(data, SpectrumSeries):
+                self.session.regions = pipeline.regions_of(project, data) or "auto"
             self.settings_loaded.emit(project)
-            self._restore(found)
+            self._restore(found, project.nudges)
             self.project_path = path
             if found.run is not None:
                 self._put_offer(Offer(found.run, found.tilt_series))
 
         self._run("load", "series", lambda: once("Opening", read), keep)
 
-    def _restore(self, found: Reopened) -> None:
+    def _restore(self, found: Reopened, moves: tuple[Nudge, ...]) -> None:
         if found.note:
             show_warning(found.note)
         if found.tilt_series is not None:
+            if found.tilt_series.alignment is not None:
+                history = AlignmentHistory.resumed(found.tilt_series.alignment, moves, "reopened")
+                self.session.alignments = history
             self.session.restore({"tilt_series": found.tilt_series})
         if found.volume is None:
             return

@@ -57,7 +57,7 @@ class FloatField(QLineEdit):
         super().__init__()
         self._name = knob.title
         self._exact: float | None = None
-        self.setPlaceholderText("a number, e.g. 0.05 or 1e-9")
+        self.setPlaceholderText("e.g. 0.05 or 1e-9")
         self.editingFinished.connect(self._report)
 
     def read(self) -> float:
@@ -91,7 +91,7 @@ class NumbersField(QLineEdit):
         super().__init__()
         self._name, self._number = knob.title, number
         self._example = "whole numbers, e.g. 16, 32, 64" if number is int else "numbers, e.g. 1, 0.5, 2"
-        self.setPlaceholderText(self._example)
+        self.setPlaceholderText(self._example[self._example.index("e.g.") :])
         self.editingFinished.connect(self._report)
 
     def read(self) -> tuple[int | float, ...]:

@@ -6,9 +6,7 @@ from collections.abc import Collection
 from typing import Any, Generic, TypeVar
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QIcon
-from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
-from superqt import QCollapsible
+from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_dipmtv._napari.fields import Field, SwitchField, field_for
 from napari_dipmtv.errors import InputError
@@ -110,18 +108,22 @@ class SettingsForm(QWidget, Generic[S]):
             self.valueChanged.emit(value)
 
 
-def folded(title: str, content: QWidget, tooltip: str) -> QCollapsible:
-    """A group that opens at a click and starts closed."""
-    group = QCollapsible(f"▸ {title}")
-    # superqt paints its own arrow once, in black, whatever the theme
-    group.setCollapsedIcon(QIcon())
-    group.setExpandedIcon(QIcon())
-    group.toggled.connect(lambda opened: group.setText(f"{'▾' if opened else '▸'} {title}"))
-    group.setDuration(0)  # an animated height fights with the scroll area around it
-    group.addWidget(content)
-    group.collapse(animate=False)
-    group.toggleButton().setToolTip(tooltip)
-    group.layout().setContentsMargins(0, 0, 0, 0)
+def folded(title: str, content: QWidget, tooltip: str) -> QWidget:
+    """A group that opens at a click and starts closed; open, it is as high as its content needs at any time."""
+    group, toggle = QWidget(), QPushButton(f"▸ {title}")
+    toggle.setCheckable(True)
+    toggle.setToolTip(tooltip)
+    toggle.setStyleSheet("text-align: left")
+    toggle.toggled.connect(lambda opened: toggle.setText(f"{'▾' if opened else '▸'} {title}"))
+    toggle.toggled.connect(content.setVisible)
+    content.setVisible(False)
+    layout = QVBoxLayout(group)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.addWidget(toggle)
+    inside = QVBoxLayout()
+    inside.setContentsMargins(6, 0, 0, 0)
+    inside.addWidget(content)
+    layout.addLayout(inside)
     return group
 
 

@@ -9,11 +9,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_dipmtv._napari import trust_layers
-from napari_dipmtv._napari.drawn import FLAT, Drawn
-from napari_dipmtv._napari.half_cut import HalfCut
 from napari_dipmtv._napari.layer_data import (
     ISO_LEVEL,
     LayerData,
@@ -22,11 +18,11 @@ from napari_dipmtv._napari.layer_data import (
     phase_colours,
     spectra_layers,
     sum_layers,
-    typical,
     volume_axes,
     volume_layers,
     window_layer,
 )
+from napari_dipmtv._napari.seen import Seen
 from napari_dipmtv.data import F32, MapStack, Segmentation, SpectrumSeries, Volume
 from napari_dipmtv.errors import InputError, expected
 
@@ -35,21 +31,15 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
 
 
-class Layers(Drawn):
+class Layers(Seen):
     """Writes one viewer; holds it weakly, so that a closed window is free to go."""
 
     def __init__(self, viewer: ViewerModel) -> None:
-        self._viewer = weakref.ref(viewer)
-        self._held: dict[str, dict[str, Layer]] = {}  # group: name in the group: layer
+        super().__init__(viewer)
         # name and contrast limits that were set here last: where they differ now, somebody has changed them
         self._set: weakref.WeakKeyDictionary[Layer, tuple[str, tuple[float, ...]]] = (
             weakref.WeakKeyDictionary()
         )
-        self._cut = HalfCut()
-        self._gridded = False  # the grid was switched on here
-        self._rendering, self._level = "iso", ISO_LEVEL
-        viewer.dims.events.point.connect(self._write_tilt)
-        viewer.dims.events.ndisplay.connect(self._blend)
 
     @property
     def viewer(self) -> ViewerModel:
@@ -160,72 +150,7 @@ class Layers(Drawn):
         """How likely every voxel belongs to each phase."""
         self._show_all(trust_layers.GROUP, trust_layers.probability_layers(probability, voxel_nm))
 
-    # -- what is seen of it
-
-    def look_at(self, group: str, *beside: str) -> None:
-        """Show the layers of one group and hide those of the others; maps in 2-D, volumes as the viewer stands.
-
-        The groups ``beside`` are shown too, each in a cell of a grid.
-        """
-        viewer = self.viewer
-        self._set_grid((group, *beside) if beside else ())
-        flat = group in FLAT
-        for name, members in self._held.items():
-            companions = name in (group, *beside) or (
-                flat and name == "regions" and group in ("sums", "spectra")
-            )
-            for key, layer in members.items():
-                if layer in viewer.layers:
-                    layer.visible = companions and not (name == "sums" and key == "Low-loss sum")
-        if flat:
-            viewer.dims.ndisplay = 2
-            self._centre_slices()
-        overlay = viewer.canvas.overlays.scale_bar
-        overlay.visible = True
-        self._write_tilt()
-
-    def _set_grid(self, groups: tuple[str, ...]) -> None:
-        """One cell per group, or no grid where it was set here; a grid that somebody else has set stays."""
-        viewer = self.viewer
-        if groups:
-            for name in reversed(groups):  # napari fills the cells from the top of the list
-                for layer in self.alive(name).values():
-                    viewer.layers.move(viewer.layers.index(layer), len(viewer.layers))
-            viewer.canvas.grid.stride = -max(len(self.alive(name)) for name in groups)
-            viewer.canvas.grid.enabled = True
-        elif self._gridded:
-            viewer.canvas.grid.enabled = False
-        self._gridded = bool(groups)
-
-    def alive(self, group: str) -> dict[str, Layer]:
-        """Layers of a group that are still in the viewer."""
-        viewer = self.viewer
-        return {key: layer for key, layer in self._held.get(group, {}).items() if layer in viewer.layers}
-
-    def solids(self) -> list[Layer]:
-        """All volumes and labels that are still in the viewer: what the half cut cuts."""
-        kinds = ("stream", "labels", "volume", "difference", trust_layers.GROUP)
-        names = [name for name in self._held if name.startswith(kinds)]
-        return [layer for name in names for layer in self.alive(name).values()]
-
-    @property
-    def half_cut(self) -> HalfCut:
-        """The plane that cuts all volumes and labels."""
-        return self._cut
-
-    def cut(self, cut: HalfCut) -> None:
-        """Cut all volumes and labels by one plane."""
-        self._cut = cut
-        self._apply_cut()
-
-    def draw_volumes(self, rendering: str, level: float) -> None:
-        """Draw all volumes as surfaces at a share of their typical density ("iso") or as projections ("mip")."""
-        self._rendering, self._level = rendering, level
-        for name in self._held:
-            if name == "stream" or name.startswith("volume"):
-                for layer in self.alive(name).values():
-                    layer.rendering = rendering
-                    layer.iso_threshold = level * typical(layer.data)
+    # -- which layers there are
 
     def clear(self, *groups: str) -> None:
         """Remove the layers of some groups."""
@@ -293,38 +218,3 @@ class Layers(Drawn):
         for layer in members.values():
             if viewer is not None and layer in viewer.layers:
                 viewer.layers.remove(layer)
-
-    @property
-    def _blending(self) -> str:
-        """Solids hide what is behind them; slices add up, so that no channel hides the other."""
-        return "translucent" if self.viewer.dims.ndisplay == 3 else "additive"
-
-    def _blend(self, *_: object) -> None:
-        for name in self._held:
-            for layer in self.alive(name).values() if name.startswith(("stream", "volume")) else ():
-                layer.blending = self._blending
-        self._write_tilt()
-
-    def _apply_cut(self) -> None:
-        for layer in self.solids():
-            layer.experimental_clipping_planes = self._cut.planes()
-
-    def _centre_slices(self) -> None:
-        """Put the depth slider on the plane in which the maps lie."""
-        viewer = self.viewer
-        if viewer.dims.ndim >= 3:
-            viewer.dims.set_point(viewer.dims.ndim - 3, 0.0)
-
-    def _write_tilt(self, *_: object) -> None:
-        """Write the real tilt of the shown view onto the canvas; sliders of uneven series only count."""
-        viewer = self._viewer()
-        if viewer is None:
-            return
-        text = viewer.canvas.overlays.text
-        shown = self.shown_maps()
-        tilts = shown[0].metadata.get("tilts_deg") if shown else None
-        text.visible = tilts is not None and viewer.dims.ndisplay == 2
-        if text.visible:
-            axis = viewer.dims.ndim - 4
-            step = (viewer.dims.point[axis] - shown[0].translate[-4]) / shown[0].scale[-4]
-            text.text = f"tilt {tilts[int(np.clip(round(step), 0, len(tilts) - 1))]:+.1f}°"

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 from napari_dipmtv._napari.demo_settings import demo_settings
 from napari_dipmtv._napari.forms import SettingsForm, folded
 from napari_dipmtv._napari.job_bar import JobBar
+from napari_dipmtv._napari.quick_box import QuickBox
 from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.sources import MapSource, kind_of
 from napari_dipmtv._napari.stage_widget import StageWidget, button, enable, section
@@ -127,6 +128,7 @@ class LoadWidget(StageWidget):
         self.table.verticalHeader().setVisible(False)
         self.table.setMinimumHeight(150)
         self.tilts = TiltBox()
+        self.quick = QuickBox(self.bench)
         self._slider_tip = "Show the spectra themselves with a slider for the energy, besides their sums"
         self.energy_slider = QCheckBox("Energy slider")
         self.prepare_form = SettingsForm(PrepareSettings)
@@ -159,6 +161,7 @@ class LoadWidget(StageWidget):
         self.body.addWidget(self.load_bar)
         self.body.addWidget(self.table)
         self.body.addWidget(self.tilts)
+        self.body.addWidget(self.quick)
         self.body.addWidget(self.energy_slider)
         self.body.addWidget(section("Prepare the spectra"))
         self.body.addWidget(self.prepare_form)

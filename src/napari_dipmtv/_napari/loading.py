@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info
 
+from napari_dipmtv._napari.dropped import tidy
 from napari_dipmtv._napari.iterators import once
 from napari_dipmtv._napari.runs import Runs, telling
 from napari_dipmtv._napari.session import Stage
 from napari_dipmtv._napari.sources import MapSource, read_maps
 from napari_dipmtv._napari.tilt_edits import look_and_read
-from napari_dipmtv.data import Region
+from napari_dipmtv.data import MapStack, Region, SpectrumSeries, TiltSeries
 from napari_dipmtv.io.tilt_table import TiltTable, save_table
 from napari_dipmtv.states import Result
 
@@ -36,6 +37,7 @@ class Loading(Runs):
 
         def keep(result: Result[Any]) -> None:
             self.session.load("series", result.value, inputs=self._inputs(source), tilts=looked[0])
+            tidy(self.layers.viewer, (row.path for row in looked[0].rows))
 
         def tell() -> None:
             if looked:
@@ -59,10 +61,10 @@ class Loading(Runs):
         return tuple(dict.fromkeys(row.path for row in source.rows if row.use))
 
     def load_maps(self, paths: Sequence[Path], source: MapSource) -> None:
-        """Read maps as new data, to go on with at the alignment."""
+        """Read maps as new data, to go on with at the alignment, or behind it with a saved series."""
 
         def keep(result: Result[Any]) -> None:
-            self.session.load("maps", result.value, inputs=_paths(paths))
+            self.session.load(stage_of(result.value), result.value, inputs=_paths(paths))
 
         self._run("load", "maps", lambda: once("Reading", lambda: read_maps(paths, source)), keep, source)
 
@@ -103,6 +105,13 @@ class Loading(Runs):
     def empty(self) -> bool:
         """True while the session has no data at all."""
         return self.session.empty
+
+
+def stage_of(data: SpectrumSeries | MapStack) -> Stage:
+    """The stage at which data are new."""
+    if isinstance(data, SpectrumSeries):
+        return "series"
+    return "tilt_series" if isinstance(data, TiltSeries) else "maps"
 
 
 def _paths(source: Path | Sequence[Path]) -> tuple[Path, ...]:

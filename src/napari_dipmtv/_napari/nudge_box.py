@@ -1,4 +1,4 @@
-"""One aligned view, moved by hand with buttons or keys, and every move taken back."""
+"""One aligned view, moved by hand with buttons or keys, left out or taken back, and every move undone and redone."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QPushButton, QWidget
 
 from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.stage_widget import button, enable, note
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_dipmtv._napari.bench import Bench
 
 # text: key, and (dx, dy) in steps
 MOVES = {"←": ("Alt+Left", -1, 0), "→": ("Alt+Right", 1, 0), "↑": ("Alt+Up", 0, -1), "↓": ("Alt+Down", 0, 1)}
+UNDO_KEY, REDO_KEY = "Alt+Z", "Alt+Shift+Z"
 
 
 class NudgeBox(QWidget):
-    """Moves the view that the tilt slider shows."""
+    """Works on the view that the tilt slider shows; presses that come while a view is moving add up."""
 
     def __init__(self, bench: Bench) -> None:
         super().__init__()
@@ -30,40 +33,66 @@ class NudgeBox(QWidget):
         self.step.setSuffix(" px")
         self.step.setToolTip("How far one press moves the view, in pixels")
         self.buttons = {text: button(text, "") for text in MOVES}
-        self.undo = button("Undo", "")
+        self.undo, self.redo = button("Undo", ""), button("Redo", "")
+        self.leave_out = button("Leave out", "")
         self.words = note()
-        self.words.setToolTip("Moves that were made by hand")
-        grid = QGridLayout(self)
-        for i, control in enumerate((*self.buttons.values(), self.step, self.undo)):
-            grid.addWidget(control, i // 4, i % 4)
-        grid.addWidget(self.words, 2, 0, 1, 4)
+        self.words.setToolTip("Moves that were made by hand, and views that are left out")
+        self._lay_out()
         for text, (key, dx, dy) in MOVES.items():
-            move = lambda *_, dx=dx, dy=dy: self._move(dx, dy)  # noqa: E731
-            self.buttons[text].clicked.connect(move)
-            shortcut = QShortcut(QKeySequence(key), self)
-            shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
-            shortcut.activated.connect(self.buttons[text].click)
-        self.undo.clicked.connect(self._undo)
+            self._wire(self.buttons[text], lambda dx=dx, dy=dy: self._move(dx, dy), key)
+        self._wire(self.undo, bench.undo_alignment, UNDO_KEY)
+        self._wire(self.redo, bench.redo_alignment, REDO_KEY)
+        self._wire(self.leave_out, self._toggle_view)
 
     def allow(self, reason: str) -> None:
         """Enable the buttons, or say why not, and tell the moves."""
+        busy = "" if self._bench.moving else self._bench.job.why_not
+        history, why = self._bench.session.alignments, reason or busy
         for text, (key, _, _) in MOVES.items():
-            enable(
-                self.buttons[text],
-                f"Move the shown view by one step ({key}); the maps are interpolated once",
-                reason,
-            )
-        nudges = self._bench.session.nudges
-        enable(
-            self.undo, "Take the last move back", reason or ("" if nudges else "Nothing was moved by hand.")
-        )
-        self.words.setText("; ".join(f"view {view + 1}: {dx:+g}, {dy:+g} px" for view, dx, dy in nudges))
+            tip = f"Move the shown view by one step ({key}); the maps are interpolated once"
+            enable(self.buttons[text], tip, why)
+        nothing = "" if history and history.can_undo else "Nothing was moved by hand."
+        enable(self.undo, f"Take the last move back ({UNDO_KEY})", why or nothing)
+        nothing = "" if history and history.can_redo else "Nothing was undone."
+        enable(self.redo, f"Make the undone move again ({REDO_KEY})", why or nothing)
+        tip = "Take the weight from the shown view, or give it back; the search and the volume do not look at it"
+        enable(self.leave_out, tip, reason or self._bench.job.why_not)
+        self.tell()
+
+    def tell(self) -> None:
+        """Say what was moved and left out, and which of the two the button would do with the shown view."""
+        out = self._bench.align_settings.exclude_views
+        told = [f"view {view + 1}: {dx:+g}, {dy:+g} px" for view, dx, dy in self._bench.session.nudges]
+        told += [f"view {view + 1} left out" for view in out]
+        self.words.setText("; ".join(told))
+        maps = any(layer.ndim >= 4 for layer in self._bench.layers.shown_maps())
+        shown = self._bench.layers.shown_view() if maps else None
+        self.leave_out.setText("Use again" if shown in out else "Leave out")
+
+    def _lay_out(self) -> None:
+        grid = QGridLayout(self)
+        controls = (*self.buttons.values(), self.step, self.undo, self.redo, self.leave_out)
+        for i, control in enumerate(controls):
+            grid.addWidget(control, i // 4, i % 4)
+        grid.addWidget(self.words, 2, 0, 1, 4)
+
+    def _wire(self, control: QPushButton, act: Callable[[], None], key: str = "") -> None:
+        """Let a click and a key do the same, the key wherever the focus is in the window."""
+
+        def pressed(*_: object) -> None:
+            with telling():
+                act()
+
+        control.clicked.connect(pressed)
+        if key:
+            shortcut = QShortcut(QKeySequence(key), self)
+            shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+            shortcut.activated.connect(control.click)
 
     def _move(self, dx: int, dy: int) -> None:
-        with telling():
-            step = self.step.value()
-            self._bench.nudge(self._bench.layers.shown_view(), dx * step, dy * step)
+        step = self.step.value()
+        self._bench.nudge(self._bench.layers.shown_view(), dx * step, dy * step)
 
-    def _undo(self) -> None:
-        with telling():
-            self._bench.undo_nudge()
+    def _toggle_view(self) -> None:
+        view = self._bench.layers.shown_view()
+        self._bench.leave_out(view, view not in self._bench.align_settings.exclude_views)

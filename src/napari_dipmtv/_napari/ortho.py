@@ -56,7 +56,7 @@ class OrthoPlot(Plot):
     def _draw_planes(self, volume: Volume, point_nm: tuple[float, ...]) -> None:
         half = [n / 2 * volume.voxel_nm for n in volume.data.shape[1:]]  # (z, y, x)
         for i, (title, (row, column, across)) in enumerate(PLANES.items()):
-            axes = self._axes(1, 3, i + 1, title, f"{'zyx'[column]} / nm", f"{'zyx'[row]} / nm")
+            axes = self._axes(1, 3, i + 1, f"{title} / nm", "", "")
             extent = (-half[column], half[column], half[row], -half[row])
             axes.imshow(plane(volume, self._levels, across, point_nm[across]), extent=extent)
             axes.axvline(point_nm[column], color=self._text, lw=0.5)
@@ -66,7 +66,7 @@ class OrthoPlot(Plot):
         viewer = self._viewer()
         if event.inaxes is None or viewer is None or self._volume is None:
             return
-        row, column, _ = PLANES[event.inaxes.get_title()]
+        row, column, _ = PLANES[event.inaxes.get_title().split()[0]]
         lead = viewer.dims.ndim - 3
         viewer.dims.set_point((lead + row, lead + column), (float(event.ydata), float(event.xdata)))
         self._on_point()

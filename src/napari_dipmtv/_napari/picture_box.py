@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from napari_dipmtv._napari.bench import Bench
 
 
+FILMS = "GIF (*.gif);;WebP (*.webp);;Animated PNG, without loss (*.png)"
+
+
 class PictureBox(QWidget):
     """Axes, scale bar, screenshot and turntable."""
 
@@ -31,7 +34,8 @@ class PictureBox(QWidget):
             "Save picture …", "Save the view as it is, without the window around it, as PNG"
         )
         self.film = button(
-            "Turntable film …", "Turn the particle once around the tilt axis and save a GIF or WebP"
+            "Turntable film …",
+            "Turn the particle once around the tilt axis and save a GIF, WebP or animated PNG",
         )
         self._turntable: Turntable | None = None
         grid = QGridLayout(self)
@@ -75,7 +79,7 @@ class PictureBox(QWidget):
             self.save_picture(Path(file).with_suffix(".png"))
 
     def _choose_film(self) -> None:
-        file, _ = QFileDialog.getSaveFileName(self, "Film", "turntable.gif", "GIF (*.gif);;WebP (*.webp)")
+        file, _ = QFileDialog.getSaveFileName(self, "Film", "turntable.gif", FILMS)
         if file:
             self.save_film(Path(file))
 

@@ -106,7 +106,7 @@ class Plot(FigureCanvasQTAgg):
                 low, high = axes.get_ylim()
                 axes.set_ylim(min(low, at_least[0]), max(high, at_least[1]))
             if names:
-                axes.legend(fontsize=7, frameon=False, labelcolor=self._text)
+                axes.legend(fontsize=7, frameon=False, labelcolor=self._text, loc="best")
 
     def _draw_images(
         self, images: Mapping[str, Any], x_label: str, y_label: str, y_range: tuple[float, float]

@@ -15,6 +15,7 @@ from napari_dipmtv._napari.sources import MapSource
 from napari_dipmtv.data import Region, Segmentation, TiltSeries
 from napari_dipmtv.errors import InputError, ReadError, expected
 from napari_dipmtv.io.checkpoints import fingerprint
+from napari_dipmtv.io.map_folder import INDEX
 from napari_dipmtv.io.project import PROJECT_SUFFIX, Inputs, Project, Reconstruct, RegionOutline
 from napari_dipmtv.io.run_folder import RUNS, SavedRun, load_series, saved_runs
 from napari_dipmtv.settings.base import StageSettings
@@ -147,7 +148,7 @@ def reopen(project: Project) -> Reopened:
 
 
 def _results(project: Project) -> Reopened:
-    from napari_dipmtv.io.map_folder import INDEX, load_saved_series
+    from napari_dipmtv.io.map_folder import load_saved_series
     from napari_dipmtv.io.volumes import load_labels, load_volume
 
     folder = project.output
@@ -176,8 +177,12 @@ def _inputs(session: Session, source: StageSettings | None) -> Inputs:
                 expected("spectrum images", "a folder or a saved table", f"{len(paths)} files", advice)
             )
         return Inputs(spectrum_images=paths[0])
-    if len(paths) == 1 and paths[0].is_dir():
-        return Inputs(map_folder=paths[0])
+    if len(paths) == 1 and (paths[0].is_dir() or paths[0].name == INDEX):
+        folder = paths[0] if paths[0].is_dir() else paths[0].parent
+        if not (folder / INDEX).is_file():
+            advice = "Export the maps (step 8) and load the folder that this writes"
+            raise InputError(expected("project", "maps in stacks or saved here", "a file per view", advice))
+        return Inputs(map_folder=folder)
     maps: dict[str, Path] = dict.fromkeys(session.value("maps").channels, paths[0])
     if len(paths) > 1:
         maps = dict(zip(session.value("maps").channels, paths, strict=True))

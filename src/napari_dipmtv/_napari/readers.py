@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from napari_dipmtv._napari.dropped import FILE, gather
 from napari_dipmtv._napari.hand_over import hand_over
 from napari_dipmtv._napari.layer_data import (
     LayerData,
@@ -24,8 +25,10 @@ Paths = str | Sequence[str]
 
 
 def get_spectrum_reader(path: Paths) -> Reader | None:
-    """Reader of spectrum image files, or None for anything else."""
-    return _each(_read_spectrum_image) if _all_end(path, SPECTRUM_SUFFIXES) else None
+    """Reader of spectrum image files, or None for anything else; several at once are one tilt series."""
+    if not _all_end(path, SPECTRUM_SUFFIXES):
+        return None
+    return _each(_read_spectrum_image) if isinstance(path, str) or len(path) == 1 else _read_stacked
 
 
 def get_stack_reader(path: Paths) -> Reader | None:
@@ -69,8 +72,13 @@ def _read_spectrum_image(path: Path) -> list[LayerData]:
     image = load_spectrum_image(path)
     data = np.moveaxis(image.counts, 2, 0)[:, None, None]  # (e, t, z, y, x)
     axes = spectra_axes(image.energy, (image.tilt_deg,), image.pixel_nm, image.counts.shape[:2])
-    limits = (0.0, max(float(np.nanpercentile(data, 99.5)), 1e-6))
-    return [(data, {"name": image.title or path.stem, "contrast_limits": limits, **axes}, "image")]
+    looks = {
+        "name": image.title or path.stem,
+        "contrast_limits": (0.0, max(float(np.nanpercentile(data, 99.5)), 1e-6)),
+        "metadata": {**axes.pop("metadata"), "dipmtv": FILE, "path": str(path.resolve())},
+    }
+    gather(path, image.energy)
+    return [(data, {**looks, **axes}, "image")]
 
 
 def _read_stack(path: Path) -> list[LayerData]:
@@ -90,13 +98,19 @@ def _read_stack(path: Path) -> list[LayerData]:
     return volume_layers(Volume(stack.data[None], (path.stem,), stack.pixel_nm), "", "file")
 
 
-def _read_series(folder: Path) -> list[LayerData]:
+def _read_stacked(paths: Paths) -> list[LayerData]:
+    return _read_series([Path(path) for path in paths])
+
+
+def _read_series(source: Path | list[Path]) -> list[LayerData]:
+    """The sums of a tilt series in a folder or in several files; the docks go on from it, with the table of tilts."""
     from napari_dipmtv.io.spectrum_images import load_series
     from napari_dipmtv.io.tilt_table import survey
 
-    table = survey(folder)
+    table = survey(source)
     series = load_series(table)
-    hand_over(lambda bench: bench.adopt("series", series, inputs=(folder,), tilts=table), replace=False)
+    inputs = (source,) if isinstance(source, Path) else tuple(source)
+    hand_over(lambda bench: bench.adopt("series", series, inputs=inputs, tilts=table), replace=False)
     return sum_layers(series)
 
 

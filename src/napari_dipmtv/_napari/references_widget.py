@@ -194,10 +194,16 @@ class ReferencesWidget(StageWidget):
             lines.insert(
                 0, "⚠ The references are nearly collinear: noise decides on the split. Draw purer regions."
             )
+        lines[:0] = [f"⚠ {words}" for words in self._region_warnings()]
         lines.append(
             f"Condition number: {pair.l.condition:.3g} (core loss), {pair.m.condition:.3g} (abundances)."
         )
         self.words.setText("<br>".join(f"• {line}" for line in lines))
+
+    def _region_warnings(self) -> list[str]:
+        """What is wrong with the regions that the references were made from."""
+        made_from = self.session.regions
+        return region_warnings(made_from) if isinstance(made_from, Mapping) else []
 
 
 def _in_window(references: References, index: int) -> tuple[object, object]:

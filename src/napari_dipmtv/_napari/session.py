@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args
 
 from psygnal import Signal
 
+from napari_dipmtv.alignment import AlignmentHistory, AlignmentReport
+from napari_dipmtv.alignment.history import Move
 from napari_dipmtv.data import Region, TiltSeries, Volume
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.io.tilt_rows import TiltTable
@@ -128,9 +130,8 @@ class Session:
             str, Region
         ] = {}  # where a person would draw, known for simulated data only
         self.regions: Mapping[str, Region] | str = "auto"  # that the references were made from
-        self.nudges: tuple[
-            tuple[int, float, float], ...
-        ] = ()  # (view, dx, dy) in px, made by hand after alignment
+        self.alignments: AlignmentHistory | None = None  # which alignment counts; the series follows it
+        self.alignment_report: AlignmentReport | None = None  # of the series, where it was judged
         self.stale: set[Stage] = set()
         self.history: tuple[Entry, ...] = ()
 
@@ -175,7 +176,7 @@ class Session:
         """Begin with new data at a stage: everything else, finished reconstructions included, is cleared."""
         cleared = self._drop(0)
         self.results = ()
-        self.stale, self.regions, self.nudges = set(), "auto", ()
+        self.stale, self.regions = set(), "auto"
         self.inputs, self.tilts, self.demo_regions = inputs, tilts, demo_regions or {}
         self._values[stage] = value
         self._announce([name for name in STAGES if name == stage or name in cleared])
@@ -196,7 +197,14 @@ class Session:
         """True while there are no data at all."""
         return not self._values
 
+    @property
+    def nudges(self) -> tuple[Move, ...]:
+        """Moves of single views by hand since the alignment, (view, dx, dy) in px."""
+        return () if self.alignments is None else self.alignments.moves
+
     def _drop(self, first: int) -> list[Stage]:
+        if first <= STAGES.index("tilt_series"):
+            self.alignments = self.alignment_report = None
         return [name for name in STAGES[first:] if self._values.pop(name, None) is not None]
 
     def _announce(self, stages: list[Stage]) -> None:

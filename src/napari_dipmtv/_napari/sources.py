@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from napari_dipmtv.data import ChannelMaps
+from napari_dipmtv.data import ChannelMaps, TiltSeries
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.io.headers import SPECTRUM_SUFFIXES
 from napari_dipmtv.settings.base import StageSettings, knob
@@ -69,22 +69,23 @@ def kind_of(paths: Sequence[Path]) -> Kind:
     return kinds.pop()
 
 
-def read_maps(paths: Sequence[Path], source: MapSource) -> ChannelMaps:
-    """Read maps: a folder that this plugin saved, a folder with one file per view, or one stack per channel.
+def read_maps(paths: Sequence[Path], source: MapSource) -> ChannelMaps | TiltSeries:
+    """Read maps: a folder that this plugin saved, aligned or not, one with a file per view, or a stack per channel.
 
     Raises
     ------
     InputError, ReadError, GeometryError
         Where words or files do not fit together.
     """
-    from napari_dipmtv.io.maps import load_map_folder, load_maps, load_saved_maps
+    from napari_dipmtv.io.map_folder import load_saved
+    from napari_dipmtv.io.maps import load_map_folder, load_maps
 
     names = tuple(name.strip() for name in source.channels.split(",") if name.strip())
     angles = Path(source.angles) if source.angles else None
     pixel_nm = source.pixel_nm or None
     first = Path(paths[0])
     if kind_of(paths) == "saved maps":
-        return load_saved_maps(first if first.is_dir() else first.parent)
+        return load_saved(first if first.is_dir() else first.parent)
     if first.is_dir():
         if not names:
             raise InputError(

@@ -15,8 +15,8 @@ from napari_dipmtv.data import F64
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-Range = Literal["low", "core"]
-TITLES: dict[Range, str] = {"low": "low loss", "core": "core loss"}
+Range = Literal["low", "fit", "core"]
+TITLES: dict[Range, str] = {"low": "low loss", "fit": "fit of the low loss", "core": "core loss"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +86,9 @@ class SpectrumPlot(Plot):
 
         self._spans = {}
         for kind, axes in self._panels.items():
+            if kind == "fit":  # a part of the low loss, in which windows are dragged
+                axes.axhline(0, color=self._text, lw=0.5)
+                continue
             move = lambda low, high, kind=kind: self._on_span(kind, low, high)  # noqa: E731
             limits = axes.get_xlim()
             span = self._spans[kind] = SpanSelector(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.compat import isalive
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QLabel
 from superqt.utils import qthrottled
 
 from napari_dipmtv._napari.runs import telling
@@ -62,6 +62,12 @@ class SpectrumWidget(StageWidget):
         self.status.setText(self.missing or "Move the mouse over a map in 2-D.")
         self.redraw()
 
+    def _heading(self) -> QLabel:
+        """One line: the dock below the picture is low, and its frame says what it is."""
+        label = QLabel(self.intro)
+        label.setWordWrap(True)
+        return label
+
     @property
     def series(self) -> SpectrumSeries:
         """The prepared spectra, or the raw ones before that."""
@@ -84,12 +90,14 @@ class SpectrumWidget(StageWidget):
             self.plot.clear("Spectra appear here")
             return
         series = self.series
-        self.curves = {"low": [], "core": []}
+        self.curves = {"low": [], "fit": [], "core": []}
         for label, low, core, pair in self._spectra(series):
             self.curves["low"].append(Curve(label, pair.low_loss.energy.values, low))
             self.curves["core"].append(Curve(label, pair.core_loss.energy.values, core))
         if self.fit.isEnabled() and self.fit.isChecked():
-            self.curves["low"] += self._fitted()
+            self.curves["fit"] = self._fitted()
+        if not self.curves["fit"]:
+            del self.curves["fit"]
         self.plot.spectra(self.curves, self.log.isChecked())
 
     def _lay_out(self) -> None:
@@ -133,18 +141,22 @@ class SpectrumWidget(StageWidget):
         return spectra
 
     def _fitted(self) -> list[Curve]:
-        """Background, references and residual of the first low-loss curve that was plotted."""
+        """The first low-loss curve in the window of the fit, with background, references and residual."""
         pair = self.session.value("references")
         low = self.curves["low"][0]
         settings = self.bench.settings_of("unmix", UnmixSettings())
         with telling():
             found = fit_spectrum(low.counts, self.series.tilts[0].low_loss.energy, pair.m, settings)
-            curves = [Curve(f"background of {low.label}", found.energy_ev, found.background, "--")]
-            curves += [
-                Curve(f"background + {name}", found.energy_ev, found.background + part, ":")
-                for name, part in zip(found.names, found.components, strict=True)
+            total = found.background + sum(found.components)
+            return [
+                Curve(low.label, found.energy_ev, total + found.residual),
+                Curve("background", found.energy_ev, found.background, "--"),
+                *(
+                    Curve(f"+ {name}", found.energy_ev, found.background + part, ":")
+                    for name, part in zip(found.names, found.components, strict=True)
+                ),
+                Curve("residual", found.energy_ev, found.residual),
             ]
-            return [*curves, Curve("residual", found.energy_ev, found.residual, "-")]
         return []
 
     def _toggle_map(self, wanted: bool) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +20,16 @@ if TYPE_CHECKING:
 ROW_PX = 150
 ORANGE, BLUE, GREEN, GREY = LINE_COLOURS[0], LINE_COLOURS[1], LINE_COLOURS[3], LINE_COLOURS[6]
 BINS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One plot: its words, and what draws it."""
+
+    title: str
+    x_label: str
+    y_label: str
+    draw: Callable[[Any], None]
 
 
 class TrustPlot(Plot):
@@ -44,35 +56,26 @@ class TrustPlot(Plot):
         self.setFixedHeight(ROW_PX)
         super().clear(message)
 
-    def _draw_rows(self, rows: list[tuple[str, str, str, Callable[[Any], None]]]) -> None:
-        for i, (title, x_label, y_label, draw) in enumerate(rows):
-            axes = self._axes(len(rows), 1, i + 1, title, x_label, y_label)
-            draw(axes)
-            axes.legend(fontsize=7, frameon=False, labelcolor=self._text, loc=place)
+    def _draw_rows(self, rows: list[Row]) -> None:
+        for i, row in enumerate(rows):
+            axes = self._axes(len(rows), 1, i + 1, row.title, row.x_label, row.y_label)
+            row.draw(axes)
+            axes.legend(fontsize=7, frameon=False, labelcolor=self._text, loc="best")
 
 
-def _rows(report: TrustReport) -> list[tuple[str, str, str, Callable[[Any], None]]]:
-    """Title, labels and what draws each plot."""
-    rows: list[tuple[str, str, str, Callable[[Any], None]]] = []
+def _rows(report: TrustReport) -> list[Row]:
+    rows = []
     cavity, null, found = report.cavity, report.null, report.detection
     if cavity is not None and len(cavity.null):
-        rows.append(
-            ("evidence for a void", "evidence / nats", "measurements", lambda axes: _evidence(axes, cavity))
-        )
+        draw = partial(_evidence, found=cavity)
+        rows.append(Row("evidence for a void", "evidence / nats", "measurements", draw))
     if null is not None and null.repeats:
-        unit = f" / {null.unit}" if null.unit else ""
-        rows.append(
-            (
-                f"repeats without the {null.feature}",
-                f"strength{unit}",
-                "repeats",
-                lambda axes: _null(axes, null),
-            )
-        )
+        label = f"strength / {null.unit}" if null.unit else "strength"
+        draw = partial(_null, found=null)
+        rows.append(Row(f"repeats without the {null.feature}", label, "repeats", draw))
     if found is not None and found.tried.sum():
-        rows.append(
-            (f"planted {found.feature}s", "size / nm", "share found", lambda axes: _detection(axes, found))
-        )
+        draw = partial(_detection, found=found)
+        rows.append(Row(f"planted {found.feature}s", "size / nm", "share found", draw))
     return rows
 
 

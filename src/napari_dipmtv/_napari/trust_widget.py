@@ -137,9 +137,9 @@ class TrustWidget(StageWidget):
         self.form.valueChanged.connect(lambda _: self._on_settings())
         self.form.validityChanged.connect(lambda _: self.refresh())
         self.job_bar.start_clicked.connect(self._start)
-        self.bench.job.started.connect(lambda _: self._name_start())
+        self.bench.job.started.connect(self._name_start)
         self.bench.job.stated.connect(self._on_state)
-        self.bench.job.ended.connect(lambda _: self._name_start())
+        self.bench.job.ended.connect(self._name_start)
         self.probability.activated.connect(lambda _: self._show_probability())
         self.save.clicked.connect(self._choose_folder)
 
@@ -157,7 +157,7 @@ class TrustWidget(StageWidget):
             self.depth.setCurrentIndex(self.depth.findData(name))
         self._name_start()
 
-    def _name_start(self) -> None:
+    def _name_start(self, *_: object) -> None:
         if self.form.problem:
             return
         settings = self.form.value()

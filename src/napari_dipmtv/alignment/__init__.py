@@ -6,8 +6,10 @@ from napari_dipmtv.alignment.apply import apply, assume_aligned
 from napari_dipmtv.alignment.dose import dose_factors, dose_is_uneven, equalise
 from napari_dipmtv.alignment.history import AlignmentHistory
 from napari_dipmtv.alignment.matching import estimate
+from napari_dipmtv.alignment.onto import onto
 from napari_dipmtv.alignment.report import AlignmentReport, alignment_report
-from napari_dipmtv.alignment.views import leave_out
+from napari_dipmtv.alignment.spikes import spikes
+from napari_dipmtv.alignment.views import chosen_views, leave_out
 
 __all__ = [
     "AlignmentHistory",
@@ -15,9 +17,12 @@ __all__ = [
     "alignment_report",
     "apply",
     "assume_aligned",
+    "chosen_views",
     "dose_factors",
     "dose_is_uneven",
     "equalise",
     "estimate",
     "leave_out",
+    "onto",
+    "spikes",
 ]

@@ -34,6 +34,7 @@ class Match:
     error: float  # |P x - y| / |y|
     view_errors: tuple[float, ...]  # the same of each view
     misfit: float  # Poisson deviance over the signal; finds the axis angle more sharply
+    volume: Volume  # the reconstruction
 
 
 class Matcher:
@@ -48,7 +49,8 @@ class Matcher:
         """Align the signal by a pose at a scale, reconstruct and project again."""
         self._prepare(scale)
         series = self._aligned(pose, scale)
-        projected = self._project(self.reconstruct(series))
+        volume = self.reconstruct(series)
+        projected = self._project(volume)
         measured = series.data[0]
         valid = np.ones(measured.shape, bool) if series.valid is None else series.valid
         squares = np.where(valid, projected - measured, 0) ** 2, np.where(valid, measured, 0) ** 2
@@ -57,7 +59,8 @@ class Matcher:
         background = BACKGROUND * measured.max()
         p, y = (np.clip(image[valid], 0, None) + background for image in (projected, measured))
         misfit = (p - y + y * np.log(y / p)).sum(dtype=np.float64) / y.sum(dtype=np.float64)
-        return Match(pose, measured, projected, valid, float(error), tuple(views.tolist()), float(misfit))
+        told = (float(error), tuple(views.tolist()), float(misfit))
+        return Match(pose, measured, projected, valid, *told, volume)
 
     def turned(self, match: Match, scale: int, step_deg: float, limit_deg: float) -> tuple[Match, float]:
         """Judge the angle at the bottom of a parabola through the misfits of three angles.

@@ -12,7 +12,7 @@ from napari_dipmtv.alignment.gauge import as_alignment
 from napari_dipmtv.alignment.matcher import Match, Matcher, Reconstruct
 from napari_dipmtv.alignment.moves import Moves
 from napari_dipmtv.alignment.signal import alignment_signal, first_guess
-from napari_dipmtv.alignment.views import leave_out, left_out_note, only, shows_something, spread
+from napari_dipmtv.alignment.views import chosen_views, left_out_note, only, shows_something, spread
 from napari_dipmtv.data import Alignment, ChannelMaps
 from napari_dipmtv.settings.align import AlignSettings
 from napari_dipmtv.states import State
@@ -49,7 +49,7 @@ def estimate(
     Raises
     ------
     GeometryError
-        For fewer than three usable views.
+        For fewer than three usable views, or tilts that look like radians.
     InputError
         For an unknown channel or view.
 
@@ -62,7 +62,7 @@ def estimate(
     an infinite error, in one state more.
     """
     settings = settings or AlignSettings()
-    chosen = leave_out(maps, settings.exclude_views)
+    chosen = chosen_views(maps, settings)
     track = _Track(maps.tilts_deg, shows_something(chosen))
     signal = alignment_signal(only(chosen, track.used), settings)
     scales = _scales(signal, settings)
@@ -71,7 +71,7 @@ def estimate(
     match = matcher.judge(first_guess(signal, settings), scales[0])
     if settings.find_axis_angle:
         match = matcher.scanned(match, scales[0], settings.max_axis_angle_deg)
-    yield track.state(match, match, "first guess")
+    yield track.state(match, match, scales[0], "first guess")
     for scale in scales:
         if scale != scales[0]:
             match = matcher.judge(match.pose, scale)
@@ -82,12 +82,13 @@ def estimate(
                 match, track.angle_error = matcher.turned(match, scale, step, settings.max_axis_angle_deg)
             match = matcher.judge(moves.next(match, signal.tilts_deg, scale, settings), scale)
             best = min(best, match, key=lambda m: m.misfit)
-            yield track.state(match, best, f"projection matching, scale 1:{scale}")
+            yield track.state(match, best, scale, f"projection matching, scale 1:{scale}")
     if track.angle_error is not None and track.angle_error > DOUBTFUL_ANGLE_DEG:
         upright = matcher.judge(replace(best.pose, angle_deg=0.0), scales[-1])
         if matcher.independent(best) * (upright.misfit / best.misfit - 1) < PROOF:
             track.angle_error = np.inf
-            yield track.state(upright, upright, "the views do not tell the axis angle: taken as vertical")
+            words = "the views do not tell the axis angle: taken as vertical"
+            yield track.state(upright, upright, scales[-1], words)
 
 
 @dataclass
@@ -100,22 +101,27 @@ class _Track:
     angle_error: float | None = None
     errors: list[float] = field(default_factory=list)
     view_errors: list[tuple[float, ...]] = field(default_factory=list)
+    scales: list[int] = field(default_factory=list)
 
-    def state(self, match: Match, best: Match, stage: str) -> State[Alignment]:
+    def state(self, match: Match, best: Match, scale: int, stage: str) -> State[Alignment]:
         """Note a round; the snapshot is the best pose so far."""
         self.errors.append(match.error)
+        self.scales.append(scale)
         self.view_errors.append(tuple(spread(np.array(match.view_errors), self.used, np.nan).tolist()))
-        curve, curves = tuple(self.errors), tuple(self.view_errors)
+        told = {
+            "quality": tuple(self.errors),
+            "view_quality": tuple(self.view_errors),
+            "scales": tuple(self.scales),
+            "axis_angle_error_deg": self.angle_error,
+        }
         note = left_out_note(self.tilts_deg, self.used)
         words = f"{stage}; {note}" if note else stage
-        losses, error = {"reprojection": curve[-1]}, self.angle_error
+        count = len(self.errors)
 
         def snapshot() -> Alignment:
-            return replace(
-                self._alignment(best), quality=curve, view_quality=curves, axis_angle_error_deg=error
-            )
+            return replace(self._alignment(best), **told)
 
-        return State(len(curve), max(self.total, len(curve)), losses, snapshot, stage=words)
+        return State(count, max(self.total, count), {"reprojection": match.error}, snapshot, stage=words)
 
     def _alignment(self, best: Match) -> Alignment:
         tilts = tuple(np.array(self.tilts_deg)[self.used].tolist())

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from napari_dipmtv.alignment.dose import dose_factors, dose_is_uneven
 from napari_dipmtv.alignment.gauge import Pose
 from napari_dipmtv.alignment.mapping import displacements
-from napari_dipmtv.alignment.matcher import Matcher, Reconstruct
+from napari_dipmtv.alignment.matcher import Match, Matcher, Reconstruct
 from napari_dipmtv.alignment.signal import alignment_signal
-from napari_dipmtv.alignment.views import leave_out, left_out_note, only, shows_something, spread
-from napari_dipmtv.data import F32, Alignment, ChannelMaps
+from napari_dipmtv.alignment.spikes import spikes
+from napari_dipmtv.alignment.views import chosen_views, left_out_note, only, shows_something, spread
+from napari_dipmtv.data import F32, Alignment, ChannelMaps, Volume
 from napari_dipmtv.settings.align import AlignSettings
 
+TURNED = 3.0  # times more unlike profiles along y than along x: the tilt axis lies the other way
 CUT_SHARE = 0.05  # of the mass of a view beyond its field of view, from which the view is named
 
 
@@ -28,7 +30,7 @@ class AlignmentReport:
     ----------
     tilts_deg : tuple of float (t)
     before, after : float32 arrays (t, x)
-        Sinograms of the signal, summed over y: raw, and as aligned. Smooth tracks are good.
+        Sinograms of the signal, summed over y: raw, and as aligned and reduced. Smooth tracks are good.
     view_errors : tuple of float (t)
         ``|P x - y| / |y|`` of every aligned view, smoothed as for the search, against a quick reconstruction.
     error : float
@@ -39,6 +41,8 @@ class AlignmentReport:
         Share of the re-projected signal that lies where the aligned view shows nothing.
     notes : tuple of str
         What deserves a look, in words.
+    volume : Volume
+        The quick reconstruction, one channel: sharp where the alignment is right.
     """
 
     tilts_deg: tuple[float, ...]
@@ -49,6 +53,7 @@ class AlignmentReport:
     dose: tuple[float, ...]
     cut_share: tuple[float, ...]
     notes: tuple[str, ...]
+    volume: Volume
 
 
 def alignment_report(
@@ -57,6 +62,7 @@ def alignment_report(
     settings: AlignSettings | None = None,
     *,
     reconstruct: Reconstruct,
+    scale: int = 1,
 ) -> AlignmentReport:
     """Judge an alignment, an estimated one or one that was changed by hand.
 
@@ -69,13 +75,15 @@ def alignment_report(
         Signal, smoothing, dose and views to leave out are those of the search.
     reconstruct : callable
         As for `estimate`.
+    scale : int
+        Reduces the views, for a quick look; errors compare within one scale.
     """
     settings = settings or AlignSettings()
-    chosen = leave_out(maps, settings.exclude_views)
+    chosen = chosen_views(maps, settings)
     used = shows_something(chosen)
     signal = alignment_signal(only(chosen, used), settings)
     pose = Pose(displacements(alignment)[used], alignment.axis_angle_deg)
-    match = Matcher(signal, settings.smoothing_px, reconstruct).judge(pose, 1)
+    match = Matcher(signal, settings.smoothing_px, reconstruct).judge(pose, scale)
     cut = np.where(match.valid, 0, match.projected).sum(axis=(1, 2)) / match.projected.sum(axis=(1, 2))
     after = np.where(match.valid, match.measured, 0).sum(axis=1)
     dose = dose_factors(alignment_signal(only(chosen, used), settings.replace(equalise_dose=False)))
@@ -87,7 +95,12 @@ def alignment_report(
         error=match.error,
         dose=tuple(spread(np.array(dose), used, np.nan).tolist()),
         cut_share=tuple(spread(cut.astype(np.float64), used, np.nan).tolist()),
-        notes=tuple(_notes(maps, used, cut, dose, settings, alignment)),
+        notes=(
+            *_spike_note(maps, settings),
+            *_turn_note(match),
+            *_notes(maps, used, cut, dose, settings, alignment),
+        ),
+        volume=match.volume,
     )
 
 
@@ -114,3 +127,25 @@ def _notes(
         yield "The views do not tell the axis angle (a sphere has none): it is taken as vertical."
     if abs(alignment.axis_angle_deg) > settings.max_axis_angle_deg - 0.01:
         yield f"The axis angle stands at the limit of {settings.max_axis_angle_deg:g} deg: allow a larger one."
+
+
+def _spike_note(maps: ChannelMaps, settings: AlignSettings) -> Iterator[str]:
+    count = int(spikes(maps).sum())
+    if count:
+        what = "have no weight" if settings.ignore_spikes else "are taken as signal"
+        yield f"{count} pixels stand out like X-ray hits or a saturated detector and {what}."
+
+
+def _turn_note(match: Match) -> Iterator[str]:
+    """Every view shows the same mass between two planes across the tilt axis: along y, unless the axis lies along x."""
+    common = match.valid.all(axis=0)  # (y, x)
+    seen = np.where(common, match.measured, 0)
+    if seen.sum() < (1 - CUT_SHARE) * match.projected.sum():
+        return  # what is cut off spoils the profiles
+    along_y, along_x = (seen.sum(axis=axis) for axis in (2, 1))  # (t, y), (t, x)
+    unlike_y, unlike_x = (float(profile.var(axis=0).sum()) for profile in (along_y, along_x))
+    if unlike_y > TURNED * unlike_x:
+        yield (
+            "Along x all views show the same profile, along y they do not: the tilt axis seems to lie horizontally. "
+            "Load the maps with the tilt axis along x."
+        )

@@ -8,11 +8,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_dipmtv.alignment.spikes import without_spikes
 from napari_dipmtv.data import MapStack
 from napari_dipmtv.errors import GeometryError, InputError, expected
+from napari_dipmtv.settings.align import AlignSettings
 
 Stack = TypeVar("Stack", bound=MapStack)
 FEWEST = 3  # with two views every depth is a guess
+LOOKS_LIKE_RADIANS = 3.2  # no tilt series spans as little in degrees
 
 
 def leave_out(maps: Stack, views: Sequence[int] = ()) -> Stack:
@@ -48,6 +51,24 @@ def leave_out(maps: Stack, views: Sequence[int] = ()) -> Stack:
         return maps
     valid = np.ones(maps.data.shape[1:], bool) if maps.valid is None else maps.valid
     return maps.replace(valid=valid & used[:, None, None])
+
+
+def chosen_views(maps: Stack, settings: AlignSettings) -> Stack:
+    """What search and result may look at: without the views that are left out, and without spikes where asked for.
+
+    Raises
+    ------
+    InputError
+        For a view that is not there.
+    GeometryError
+        When fewer than three views are left, or for tilts that look like radians.
+    """
+    tilts = maps.tilts_deg
+    if len(tilts) > FEWEST and max(map(abs, tilts)) < LOOKS_LIKE_RADIANS:
+        span = f"{min(tilts):g} to {max(tilts):g}, which look like radians"
+        raise GeometryError(expected("tilt angles", "degrees", span, "Multiply them by 57.29578"))
+    chosen = leave_out(maps, settings.exclude_views)
+    return without_spikes(chosen) if settings.ignore_spikes else chosen
 
 
 def shows_something(maps: MapStack) -> NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +10,7 @@ import typer
 
 from napari_dipmtv.data import TiltSeries
 from napari_dipmtv.errors import InputError, expected
-from napari_dipmtv.settings.tomo import Method, MethodSettings
+from napari_dipmtv.settings.base import StageSettings
 from napari_dipmtv.states import State
 
 if TYPE_CHECKING:
@@ -67,13 +67,48 @@ def starting_point(folder: Path | None, resume: bool, more: int | None) -> Check
     return None
 
 
+def settings_since(
+    since: Checkpoint | None, method: str, model: type[StageSettings]
+) -> Mapping[str, Any] | None:
+    """The settings of the run that goes on; None for a run that begins, or for another method.
+
+    Raises
+    ------
+    InputError
+        For the settings of another version.
+    """
+    if since is None or since.task.method != method:
+        return None
+    if since.task.settings.keys() != model.model_fields.keys():
+        advice = "Go on with the version that wrote it, or start a new run"
+        raise InputError(
+            expected(f"checkpoint {since.path}", "the settings of this version", "those of another", advice)
+        )
+    return since.task.settings
+
+
+def iterations_since(since: Checkpoint | None, more: int | None, iterations: int | None) -> list[str]:
+    """The word for ``--set`` that says how long the run shall be; none where nobody asked.
+
+    Raises
+    ------
+    InputError
+        For both ``--iterations`` and ``--more``.
+    """
+    if iterations is not None and more is not None:
+        raise InputError(expected("--more", "no --iterations beside it", iterations, "Leave one of them out"))
+    if since is not None and more is not None:
+        iterations = since.iteration + more
+    return [] if iterations is None else [f"iterations={iterations}"]
+
+
 def recorder_for(
     folder: Path | None,
     every: str,
     since: Checkpoint | None,
-    series: TiltSeries,
-    method: Method,
-    settings: MethodSettings,
+    series: Sequence[TiltSeries],
+    method: str,
+    settings: StageSettings,
 ) -> Recorder | None:
     """Make what writes the checkpoints of this run, once it has proved to continue that of ``since``."""
     from napari_dipmtv.io.checkpoints import Task, must_continue
@@ -82,7 +117,7 @@ def recorder_for(
     rhythm = Every.parse(every)
     if folder is None:
         return None
-    task = Task.of(series, method, settings)
+    task = Task.of(series[0], method, settings, *series[1:])
     if "iterations" not in task.settings:
         raise InputError(expected("--checkpoint", "a method of many steps", method, "Leave it out"))
     if since is not None:

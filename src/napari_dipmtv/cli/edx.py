@@ -15,6 +15,7 @@ from rich.table import Table
 from napari_dipmtv.cli.conversation import finish, note, progress, speaks
 from napari_dipmtv.cli.options import (
     AnglesOption,
+    BinPixelsOption,
     JsonOption,
     OutOption,
     SetOption,
@@ -77,9 +78,7 @@ def edx(
         typer.Option("--line", metavar="NAME", help="X-ray line such as Fe_Ka; repeatable, one map each."),
     ] = None,
     angles: AnglesOption = None,
-    bin_pixels: Annotated[
-        int, typer.Option("--bin-pixels", help="Add up so many pixels along y and x while reading.", min=1)
-    ] = 1,
+    bin_pixels: BinPixelsOption = 1,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -143,7 +142,7 @@ def quantify(
 ) -> None:
     """Turn a volume of X-ray line intensities into atomic or weight percent by k-factors, inside the matter."""
     from napari_dipmtv.inspect.quantify import quantify as to_percent
-    from napari_dipmtv.io.reports import provenance, save_report
+    from napari_dipmtv.io.reports import provenance, save_report, with_provenance
     from napari_dipmtv.io.volumes import load_volume, save_volume
 
     wanted = next((known for known in UNITS if known == unit), None)
@@ -157,7 +156,7 @@ def quantify(
     mean = {name: float(data[mask].mean()) for name, data in zip(percent.channels, percent.data, strict=True)}
     report = {**provenance({}, inputs=list(volumes)), "k_factors": factors, "unit": wanted, "mean": mean}
     report["voxels"] = int(mask.sum())
-    written = save_volume(percent, out)
+    written = save_volume(with_provenance(percent, report), out)
     save_report(report, out / "report.json")
     told = ", ".join(f"{name} {value:.1f}" for name, value in mean.items())
     finish(report, "\n".join([f"Mean {wanted} in the matter: {told}", *map(str, written)]), as_json)

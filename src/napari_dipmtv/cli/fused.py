@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from napari_dipmtv.cli.conversation import FAILED_ON_THE_WAY, finish, note, progress, speaks, stoppable
+from napari_dipmtv.cli.checkpoints import (
+    EVERY,
+    CheckpointOption,
+    EveryOption,
+    MoreOption,
+    ResumeOption,
+    iterations_since,
+    recorder_for,
+    resumption,
+    settings_since,
+    starting_point,
+    watched,
+)
+from napari_dipmtv.cli.conversation import progress, speaks, stoppable
 from napari_dipmtv.cli.options import (
     AnglesOption,
     AxesOption,
@@ -21,31 +34,39 @@ from napari_dipmtv.cli.options import (
     PixelOption,
     SetOption,
     TiltAxisOption,
+    as_aligned,
+    known_method,
     read_maps,
     settings_from,
     usable_folder,
 )
+from napari_dipmtv.cli.outcome import deliver
 from napari_dipmtv.data import ChannelMaps, MapStack, TiltSeries
-from napari_dipmtv.errors import InputError, expected
-from napari_dipmtv.settings.fused import FUSED_METHODS, FusedMethod
+from napari_dipmtv.settings.fused import FUSED_METHODS
 
-if TYPE_CHECKING:
-    from napari_dipmtv.tomo.reconstruct import ReconResult
+HaadfOption = Annotated[
+    Path, typer.Option("--haadf", help="The HAADF stack (t, y, x), vacuum at 0, on the pixels of the maps.")
+]
+HaadfAnglesOption = Annotated[Path, typer.Option("--haadf-angles", help="Its tilt angles in degrees.")]
+HaadfCountsOption = Annotated[
+    bool, typer.Option("--haadf-counts", help="The HAADF images are counts (Poisson statistics).")
+]
+AlignOption = Annotated[
+    bool,
+    typer.Option(
+        "--align",
+        help="Align the HAADF series first, and the maps onto its volume; otherwise both are taken as aligned.",
+    ),
+]
 
 
 @speaks
 def fuse(
     out: OutOption,
-    haadf: Annotated[
-        Path,
-        typer.Option(
-            "--haadf", help="The aligned HAADF stack (t, y, x), vacuum at 0, on the pixels of the maps."
-        ),
-    ],
-    haadf_angles: Annotated[Path, typer.Option("--haadf-angles", help="Its tilt angles in degrees.")],
-    haadf_counts: Annotated[
-        bool, typer.Option("--haadf-counts", help="The HAADF images are counts (Poisson statistics).")
-    ] = False,
+    haadf: HaadfOption,
+    haadf_angles: HaadfAnglesOption,
+    haadf_counts: HaadfCountsOption = False,
+    align: AlignOption = False,
     method: Annotated[str, typer.Option("--method", help=f"One of {', '.join(FUSED_METHODS)}.")] = "fused",
     maps: MapsOption = None,
     channel: ChannelOption = None,
@@ -57,89 +78,63 @@ def fuse(
     axes: AxesOption = None,
     tilt_axis: TiltAxisOption = "y",
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    checkpoint: CheckpointOption = None,
+    checkpoint_every: EveryOption = EVERY,
+    resume: ResumeOption = False,
+    more: MoreOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fuse few chemical maps with many HAADF tilts: one volume_<channel>.tif per channel, and report.json.
 
-    Both series are aligned to one tilt axis, along y through the middle of x. Ctrl-C keeps the volume reached so far.
+    Ctrl-C keeps the volume reached so far; with --checkpoint a run that was stopped or killed goes on with --resume.
     """
+    from napari_dipmtv import pipeline
     from napari_dipmtv.io.maps import load_maps
-    from napari_dipmtv.io.reports import provenance, save_report
-    from napari_dipmtv.io.volumes import save_volume
-    from napari_dipmtv.tomo.fused import fuse as run_fused
+    from napari_dipmtv.io.reports import provenance
 
-    chosen = _method(method)
-    settings = settings_from(FUSED_METHODS[chosen], set_)
+    since = starting_point(checkpoint, resume, more)
+    chosen = known_method(method, FUSED_METHODS)
+    model = FUSED_METHODS[chosen]
+    words = [*(set_ or ()), *iterations_since(since, more, None)]
+    settings = settings_from(model, words, settings_since(since, chosen, model))
     stack, files = read_maps(channel, maps, map_folder, channels, angles, pixel_nm, counts, axes, tilt_axis)
-    series = _aligned(stack)
-    images = _aligned(
-        load_maps(
-            {"HAADF": haadf},
-            haadf_angles,
-            pixel_nm or stack.pixel_nm,
-            counts=haadf_counts,
-            axes=axes,
-            tilt_axis="x" if tilt_axis == "x" else "y",
-        )
+    images = load_maps(
+        {"HAADF": haadf},
+        haadf_angles,
+        pixel_nm or stack.pixel_nm,
+        counts=haadf_counts,
+        axes=axes,
+        tilt_axis="x" if tilt_axis == "x" else "y",
     )
-    note("Maps and HAADF are taken as aligned: tilt axis along y through the middle of x.", as_json)
+    series, images = _both(stack, images, align, device, as_json)
+    recorder = recorder_for(checkpoint, checkpoint_every, since, [series, images], chosen, settings)
     usable_folder(out)
     story = provenance({chosen: settings}, tilts_deg=series.tilts_deg, inputs=[*files, haadf, haadf_angles])
-    with progress("fusing", as_json) as watch, stoppable(watch) as asked:
-        result = run_fused(series, images, chosen, settings, device, on_state=watch, should_stop=asked)
-    report = {
-        **story,
-        "haadf_tilts_deg": images.tilts_deg,
-        "device": result.device,
-        "seconds": result.seconds,
-        "method": chosen,
-        "channels": result.volume.channels,
-        "voxel_nm": result.volume.voxel_nm,
-        "shape_zyx": result.volume.data.shape[1:],
-        "iterations": result.iterations,
-        "stopped": result.stopped,
-        "notes": result.notes,
-        "losses": result.losses,
-        "data_residual": result.residual,
-    }
-    paths = save_volume(result.volume, out)
-    save_report(report, out / "report.json")
-    finish(report, _told(result, paths), as_json)
-    if result.notes:
-        raise typer.Exit(FAILED_ON_THE_WAY)
+    with progress(f"fusing, {chosen}", as_json) as watch, stoppable(watch) as asked:
+        on_state, should_stop = watched(recorder, watch, asked)
+        start = None if since is None else since.state
+        result = pipeline.fuse(
+            series,
+            images,
+            chosen,
+            settings,
+            device,
+            resume=start,
+            on_state=on_state,
+            should_stop=should_stop,
+        )
+    facts = {**story, "haadf_tilts_deg": images.tilts_deg, "resumed": resumption(since)}
+    deliver(result, out, facts, recorder, checkpoint, as_json)
 
 
-def _method(name: str) -> FusedMethod:
-    found = next((known for known in FUSED_METHODS if known == name), None)
-    if found is None:
-        raise InputError(expected("--method", ", ".join(FUSED_METHODS), name, "Choose one of them"))
-    return found
-
-
-def _aligned(stack: MapStack) -> TiltSeries:
-    if isinstance(stack, TiltSeries):
-        return stack
-    assert isinstance(stack, ChannelMaps)
+def _both(
+    maps: MapStack, images: ChannelMaps, align: bool, device: str, as_json: bool
+) -> tuple[TiltSeries, TiltSeries]:
+    """Align the images and the maps onto them, or take both as aligned."""
+    if not align:
+        return as_aligned(maps, as_json), as_aligned(images, as_json)
     from napari_dipmtv import pipeline
 
-    return pipeline.assume_aligned(stack)
-
-
-def _told(result: ReconResult, paths: list[Path]) -> str:
-    nz, ny, nx = result.volume.data.shape[1:]
-    how = f"Stopped early after {result.iterations} iterations" if result.stopped else "Done"
-    size = f"{nz} x {ny} x {nx} voxels of {result.volume.voxel_nm:g} nm"
-    contrast = {
-        name: curve[-1] for name, curve in result.losses.items() if name.startswith(("weight", "gamma"))
-    }
-    found = [", ".join(f"{name} {value:.3g}" for name, value in contrast.items())] if contrast else []
-    return "\n".join(
-        [
-            f"{how}: {size}, {result.seconds:.1f} s.",
-            *found,
-            *result.notes,
-            *map(str, paths),
-            str(paths[0].parent / "report.json"),
-        ]
-    )
+    with progress("aligning", as_json) as watch:
+        return pipeline.align_both(maps, images, device=device, on_state=watch)

@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
-from napari_dipmtv.data import ChannelMaps, MapStack
+from napari_dipmtv.cli.conversation import note
+from napari_dipmtv.data import ChannelMaps, MapStack, TiltSeries
 from napari_dipmtv.errors import InputError, WriteError, expected
 from napari_dipmtv.settings.base import StageSettings
 
 S = TypeVar("S", bound=StageSettings)
+M = TypeVar("M", bound=str)
 
 OutOption = Annotated[
     Path, typer.Option("--out", help="Folder for the results. It is made when the input has proved good.")
@@ -41,6 +43,9 @@ ChannelOption = Annotated[
 AnglesOption = Annotated[
     Path | None,
     typer.Option("--angles", help="Tilt angles in degrees, one per view: .txt, .rawtlt, .csv or .json."),
+]
+BinPixelsOption = Annotated[
+    int, typer.Option("--bin-pixels", help="Add up so many pixels along y and x while reading.", min=1)
 ]
 PixelOption = Annotated[
     float | None, typer.Option("--pixel-nm", help="Pixel size in nm; goes before that of the files.")
@@ -208,6 +213,25 @@ def read_maps(
     files = {name: Path(file) for name, file in named_once(channel or (), "--channel", "NAME=FILE").items()}
     stack = load_maps(files, angles, pixel_nm, counts=counts, axes=axes, tilt_axis=axis)
     return stack, (*files.values(), angles)
+
+
+def as_aligned(stack: MapStack, as_json: bool) -> TiltSeries:
+    """Give an aligned series as it is, and take other maps as aligned, saying so."""
+    if isinstance(stack, TiltSeries):
+        return stack
+    assert isinstance(stack, ChannelMaps)
+    from napari_dipmtv import pipeline
+
+    note("The maps are taken as aligned: tilt axis along y through the middle of x.", as_json)
+    return pipeline.assume_aligned(stack)
+
+
+def known_method(name: str, methods: Mapping[M, Any]) -> M:
+    """Find a method by its name; raises `InputError` for another."""
+    found = next((known for known in methods if known == name), None)
+    if found is None:
+        raise InputError(expected("--method", ", ".join(map(str, methods)), name, "Choose one of them"))
+    return found
 
 
 def read_saved(folder: Path) -> MapStack:

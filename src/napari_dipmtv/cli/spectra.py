@@ -14,6 +14,7 @@ import typer
 from napari_dipmtv.cli.conversation import finish, note, progress, speaks
 from napari_dipmtv.cli.options import (
     AnglesOption,
+    BinPixelsOption,
     JsonOption,
     OutOption,
     SetOption,
@@ -65,14 +66,15 @@ def unmix(
             "--reference",
             metavar="NAME=SPEC",
             help="Repeatable, the reduced phase first. SPEC is a core-loss spectrum file without background "
-            "(.csv, .msa, .dm3, .dm4, .hspy) or a region TILT:y0:y1,x0:x1 in pixels; 'auto' finds two phases, "
-            "FeO and Fe3O4 or the reduced and oxidised one of another metal, by itself.",
+            "(.csv, .msa, .dm3, .dm4, .hspy, .zspy) or a region TILT:y0:y1,x0:x1 in (binned) pixels; 'auto' finds "
+            "two phases, FeO and Fe3O4 or the reduced and oxidised one of another metal, by itself.",
         ),
     ] = None,
     metal: Annotated[
         str, typer.Option("--metal", help=f"Whose edges the windows suit: {', '.join(METALS)}.")
     ] = METALS[0],
     angles: AnglesOption = None,
+    bin_pixels: BinPixelsOption = 1,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -96,7 +98,7 @@ def unmix(
         models, [*(f"{name}={value}" for name, value in windows.items()), *(set_ or ())]
     )
     specs = _specs(reference)
-    series = pipeline.load(folder, None if angles is None else load_angles(angles))
+    series = pipeline.load(folder, None if angles is None else load_angles(angles), bin_pixels=bin_pixels)
     source = _source(specs, series)
     usable_folder(out)
     story = provenance(settings, tilts_deg=series.tilts_deg, inputs=[folder, *([angles] if angles else [])])

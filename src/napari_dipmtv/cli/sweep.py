@@ -18,11 +18,11 @@ from napari_dipmtv.cli.options import (
     JsonOption,
     OutOption,
     SetOption,
+    as_aligned,
     read_saved,
     settings_from,
     usable_folder,
 )
-from napari_dipmtv.data import ChannelMaps, MapStack, TiltSeries
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.sweep import SweepSettings
 from napari_dipmtv.settings.tomo import METHODS
@@ -91,7 +91,7 @@ def sweep(
     chosen, fixed = method_settings(method, None, None, base)
     axes = [parse_axis(word, METHODS[chosen]) for word in axis]
     known = None if truth is None else load_volume(truth)
-    series = _aligned(read_saved(source))
+    series = as_aligned(read_saved(source), as_json)
     usable_folder(out)
     output_folder(out)
     with _jobs(scheduler, workers, how.threads) as client, progress("searching", as_json) as watch:
@@ -178,15 +178,6 @@ def _shown(listed: list[dict[str, Any]]) -> Table:
     for row in listed:
         shown.add_row(*(f"{value:.5g}" if isinstance(value, float) else str(value) for value in row.values()))
     return shown
-
-
-def _aligned(stack: MapStack) -> TiltSeries:
-    if isinstance(stack, TiltSeries):
-        return stack
-    assert isinstance(stack, ChannelMaps)
-    from napari_dipmtv import pipeline
-
-    return pipeline.assume_aligned(stack)
 
 
 def _told(outcome: Outcome) -> str:

@@ -15,11 +15,12 @@ from napari_dipmtv.cli.options import (
     JsonOption,
     OutOption,
     SetOption,
+    as_aligned,
     read_saved,
     settings_from,
     usable_folder,
 )
-from napari_dipmtv.data import ChannelMaps, MapStack, TiltSeries
+from napari_dipmtv.data import TiltSeries, Volume
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.inspect import SegmentSettings
 from napari_dipmtv.settings.tomo import METHODS, Method, MethodSettings
@@ -27,6 +28,7 @@ from napari_dipmtv.settings.trust import TrustSettings
 from napari_dipmtv.states import Result, State, run
 
 if TYPE_CHECKING:
+    from napari_dipmtv.inspect.register import Registered
     from napari_dipmtv.trust.study import Study
 
 SAVE_EVERY_S = 15.0
@@ -53,9 +55,19 @@ def trust(
         Path | None, typer.Option("--even", help="Maps of the even frames, aligned like the whole.")
     ] = None,
     odd: Annotated[Path | None, typer.Option("--odd", help="Maps of the odd frames.")] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference",
+            help="A volume of the same object: it is registered, and all methods are compared with it.",
+        ),
+    ] = None,
     method: Annotated[
         str | None,
-        typer.Option("--method", help=f"What made the volume, of a folder of maps: {', '.join(METHODS)}."),
+        typer.Option(
+            "--method",
+            help=f"What made the volume, where it does not tell: {', '.join(METHODS)}.",
+        ),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     fresh: Annotated[
@@ -66,19 +78,24 @@ def trust(
 ) -> None:
     """Ask whether a void or skin is real: null test, detection curve, resolution, uncertainty, held-out views.
 
-    Writes trust.json, trust.txt and pictures. Ctrl-C keeps what was reached; the same command then goes on there.
+    Writes measures.csv, trust.json, trust.txt, pictures, probabilities and report.html. Ctrl-C keeps what was reached;
+    the same command then goes on there.
     """
     from napari_dipmtv.io.atomic import output_folder
     from napari_dipmtv.io.volumes import load_volume
     from napari_dipmtv.trust.progress import load_progress
+    from napari_dipmtv.trust.saving import facts_of, save_study
     from napari_dipmtv.trust.study import study
 
     words = [*(set_ or ()), f"feature={feature}", *([] if repeats is None else [f"repeats={repeats}"])]
+    words += [] if reference is None else ["compare=true"]
     settings = settings_from(TrustSettings, words)
     tested = None if volume is None else load_volume(volume)
+    known = None if reference is None else load_volume(reference)
     halves = _given(even, odd, as_json)
     usable_folder(out)
-    series, segmentation, how, how_settings = _source(source, method, as_json)
+    series, segmentation, how, how_settings = _source(source, method, tested, as_json)
+    placed = None if known is None else _placed(known, tested, series, as_json)
     output_folder(out)
     states = study(
         series,
@@ -88,11 +105,25 @@ def trust(
         volume=tested,
         given_halves=halves,
         segmentation=segmentation,
+        truth=None if placed is None else placed.volume,
         device=device,
         resume=None if fresh else load_progress(out),
     )
     result = _followed(states, out, as_json)
-    _write(result, out, settings, source, as_json)
+    facts = facts_of(
+        result.value,
+        settings,
+        [path for path in (source, volume, even, odd, reference) if path is not None],
+        result.seconds,
+        stopped=result.stopped,
+        made_by={how: how_settings, **({} if segmentation is None else {"segment": segmentation})},
+        device=device,
+    )
+    if placed is not None:
+        facts["reference"] = {n: getattr(placed, n) for n in ("shift_nm", "turn_deg", "scale", "correlation")}
+    written = save_study(result.value, facts, out, segmentation=segmentation)
+    early = ["Stopped early; the same command goes on from here.", *result.notes] if result.stopped else []
+    finish(facts, "\n".join([facts["text"], *early, *map(str, written)]), as_json)
 
 
 def _followed(states: Iterator[State[Study]], out: Path, as_json: bool) -> Result[Study]:
@@ -120,31 +151,31 @@ def _followed(states: Iterator[State[Study]], out: Path, as_json: bool) -> Resul
     return result
 
 
-def _write(result: Result[Study], out: Path, settings: TrustSettings, source: Path, as_json: bool) -> None:
-    from napari_dipmtv.io.atomic import write_bytes
-    from napari_dipmtv.io.reports import provenance, save_report
-    from napari_dipmtv.trust.figures import save_figures
-    from napari_dipmtv.trust.words import report_text
+def _placed(known: Volume, tested: Volume | None, series: TiltSeries, as_json: bool) -> Registered:
+    """The reference on the voxels of the volume under test; without one, of a quick reconstruction."""
+    from napari_dipmtv import pipeline
+    from napari_dipmtv.inspect.register import register
 
-    found = result.value
-    story = provenance(
-        {"trust": settings}, tilts_deg=found.report.tilts_deg, inputs=[source], seconds=result.seconds
+    placed = register(known, tested or pipeline.reconstruct(series, "sirt", device="cpu").volume)
+    shift = ", ".join(f"{s:.3g}" for s in placed.shift_nm)
+    note(
+        f"Reference: moved by ({shift}) nm along z, y, x, turned by {placed.turn_deg:.2g} deg, multiplied by "
+        f"{placed.scale:.3g}; correlation {placed.correlation:.3f}.",
+        as_json,
     )
-    text = report_text(found.report)
-    facts = {**story, "stopped": result.stopped, "text": text, **found.report.facts()}
-    written = [save_report(facts, out / "trust.json"), write_bytes(out / "trust.txt", text.encode())]
-    written += save_figures(found, out)
-    early = ["Stopped early; the same command goes on from here.", *result.notes] if result.stopped else []
-    finish(facts, "\n".join([text, *early, *map(str, written)]), as_json)
+    return placed
 
 
 def _source(
-    source: Path, method: str | None, as_json: bool
+    source: Path, method: str | None, tested: Volume | None, as_json: bool
 ) -> tuple[TiltSeries, SegmentSettings | None, Method, MethodSettings]:
     """Series, segmentation and method of a project file or a folder of maps."""
     if source.is_dir():
-        name, settings = method_settings(method or "dipm-tv", None, None, None)
-        return _aligned(read_saved(source), as_json), None, name, settings
+        made = None if tested is None else _made_by(tested)
+        if made is None or method not in (None, made[0]):
+            made = method_settings(method or "dipm-tv", None, None, None)
+        name, settings = made
+        return as_aligned(read_saved(source), as_json), None, name, settings
     from napari_dipmtv import pipeline
     from napari_dipmtv.io.project import load_project
 
@@ -160,14 +191,13 @@ def _source(
     return series, project.segment, chosen.method, chosen.method_settings()
 
 
-def _aligned(stack: MapStack, as_json: bool) -> TiltSeries:
-    if isinstance(stack, TiltSeries):
-        return stack
-    assert isinstance(stack, ChannelMaps)
-    from napari_dipmtv import pipeline
-
-    note("The maps are taken as aligned: tilt axis along y through the middle of x.", as_json)
-    return pipeline.assume_aligned(stack)
+def _made_by(volume: Volume) -> tuple[Method, MethodSettings] | None:
+    """Method and settings that a volume says it was made with; None where it does not, or not in our terms."""
+    told = volume.metadata.get("provenance", {}).get("settings", {})
+    for name, model in METHODS.items():
+        if set(told.get(name, ())) == set(model.model_fields):
+            return name, model.from_mapping(told[name])
+    return None
 
 
 def _given(even: Path | None, odd: Path | None, as_json: bool) -> tuple[TiltSeries, TiltSeries] | None:
@@ -175,4 +205,4 @@ def _given(even: Path | None, odd: Path | None, as_json: bool) -> tuple[TiltSeri
         raise InputError(expected("--even and --odd", "both or none", "one", "Give both halves"))
     if even is None or odd is None:
         return None
-    return _aligned(read_saved(even), as_json), _aligned(read_saved(odd), as_json)
+    return as_aligned(read_saved(even), as_json), as_aligned(read_saved(odd), as_json)

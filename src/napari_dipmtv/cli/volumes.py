@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,8 @@ from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.inspect import SegmentSettings
 
 if TYPE_CHECKING:
+    from napari_dipmtv.data import Segmentation, Volume
+    from napari_dipmtv.inspect import Measure, Oxidation
     from napari_dipmtv.pipeline import ExportFormat
 
 # all of ExportFormat but "html", which tells of a run and is made by `report`
@@ -41,33 +44,84 @@ VolumesArgument = Annotated[
 
 @speaks
 def segment(
-    volumes: VolumesArgument, out: OutOption, set_: SetOption = None, as_json: JsonOption = False
+    volumes: VolumesArgument,
+    out: OutOption,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels", help="Measure these phases, a labels.tif that was edited, instead of finding them."
+        ),
+    ] = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Find the phases of a volume, the void included, and measure them: labels, measures, a report."""
+    """Find the phases of a volume, the void included, and measure them: labels, measures, profiles, a report."""
     from napari_dipmtv import pipeline
-    from napari_dipmtv.inspect import implausible, knows_oxidation, measure_particles, oxidation_state
-    from napari_dipmtv.io import reports
+    from napari_dipmtv.inspect import implausible, measure_particles
+    from napari_dipmtv.io import meshes, reports
     from napari_dipmtv.io.figures import figure_bytes, figures
     from napari_dipmtv.io.html_report import html_report, save_html
-    from napari_dipmtv.io.volumes import load_volume
+    from napari_dipmtv.io.volumes import load_labels, load_volume
 
+    if labels is not None and set_:
+        raise InputError(
+            expected("--set", "none beside --labels, which are measured as they are", set_, "Leave it out")
+        )
     settings = settings_from(SegmentSettings, set_)
     volume = load_volume(_one_or_many(volumes))
-    story = reports.provenance({"segment": settings}, inputs=volumes)
+    story = reports.provenance(
+        {"segment": settings} if labels is None else {}, inputs=[*volumes, *([labels] if labels else [])]
+    )
     usable_folder(out)
-    segmentation = pipeline.segment(volume, settings)
+    segmentation = pipeline.segment(volume, settings) if labels is None else load_labels(labels)
     measures = pipeline.measure(segmentation, volume)
     particles = measure_particles(segmentation, volume)
     report = {**story, "measures": [asdict(one) for one in measures], "notes": implausible(volume)}
-    if knows_oxidation(volume.channels):
-        report["fe3_share"] = oxidation_state(volume, segmentation).mean_fe3
+    oxidation = _oxidation(volume, segmentation)
+    if oxidation is not None:
+        report["fe3_share"] = oxidation.mean_fe3
     written = pipeline.export(out, segmentation=segmentation, measures=measures, provenance=report)
+    written += reports.save_profiles(volume, segmentation, out) + meshes.save_thickness(
+        segmentation, volume, out
+    )
+    if oxidation is not None:
+        written.append(_save_oxidation(oxidation, out))
     if len(particles) > 1:
         written.append(reports.save_table(reports.particle_rows(particles), out / "particles.csv"))
     pictures = {name: figure_bytes(one, "png") for name, one in figures(volume, segmentation).items()}
     page = html_report(report, title="Phases", measures=measures, particles=particles, pictures=pictures)
     written.append(save_html(page, out / "report.html"))
-    finish(report, "\n".join(map(str, written)), as_json)
+    finish(report, "\n".join([*_lines(measures), *report["notes"], *map(str, written)]), as_json)
+
+
+def _oxidation(volume: Volume, segmentation: Segmentation) -> Oxidation | None:
+    from napari_dipmtv.inspect import knows_oxidation, oxidation_state
+
+    return oxidation_state(volume, segmentation) if knows_oxidation(volume.channels) else None
+
+
+def _save_oxidation(oxidation: Oxidation, out: Path) -> Path:
+    """Share of Fe3+ in the iron of each voxel, 0 outside the matter."""
+    from napari_dipmtv.io.ome import write_ome
+
+    fractions = oxidation.fractions
+    facts = {"quantity": "share of Fe3+ in the iron of a voxel", "mean": oxidation.mean_fe3}
+    return write_ome(out / "fe3_share.tif", fractions.data[1], "ZYX", fractions.voxel_nm, "Fe3+", facts)
+
+
+def _lines(measures: Sequence[Measure]) -> list[str]:
+    """Measures in columns, with as many digits as their uncertainty leaves."""
+    from napari_dipmtv.io.html_parts import number
+
+    width = max(len(one.name) for one in measures)
+    rows = [
+        (one, number(one.value, one.uncertainty), number(one.uncertainty, one.uncertainty))
+        for one in measures
+    ]
+    return [
+        f"{one.name:<{width}}  {value:>9} {f'± {spread}' if spread else '':<9} {one.unit}".rstrip()
+        for one, value, spread in rows
+    ]
 
 
 @speaks
@@ -107,7 +161,7 @@ def export(
 
 @speaks
 def report(
-    folder: Annotated[Path, typer.Argument(help="A folder that run, reconstruct or segment wrote.")],
+    folder: Annotated[Path, typer.Argument(help="A folder that run, reconstruct, segment or trust wrote.")],
     out: Annotated[
         Path | None, typer.Option("--out", help="The page; report.html in the folder when left out.")
     ] = None,

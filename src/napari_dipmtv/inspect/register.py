@@ -29,11 +29,11 @@ class Registered:
     volume : Volume
         The reference on the grid of the volume, its channels in the same order, scaled.
     shift_nm : tuple of float
-        From the middle of the volume to that of the reference, (z, y, x).
+        Where in the reference, from its middle, the middle of the volume lies, (z, y, x).
     turn_deg : float
         Angle by which the reference was turned, about some axis.
     scale : float
-        What its densities were multiplied by: least squares against the volume, one factor for all channels.
+        What its densities were multiplied by, to hold as much in all as the volume: one factor for all channels.
     correlation : float
         Pearson correlation of the channel sums over the whole grid.
     """
@@ -82,11 +82,11 @@ def register(reference: Volume, onto: Volume) -> Registered:
         raise InputError(
             expected("reference", f"a correlation above {LEAST_CORRELATION:g}", correlation, advice)
         )
-    scale = float((placed * onto.data).sum(dtype=np.float64) / (placed**2).sum(dtype=np.float64))
-    shift_nm = tuple(float(-s) * onto.voxel_nm for s in pose[:3])
+    scale = float(onto.data.sum(dtype=np.float64) / placed.sum(dtype=np.float64))
+    z, y, x = (Rotation.from_rotvec(pose[3:]).apply(pose[:3]) * onto.voxel_nm).tolist()
     return Registered(
         onto.replace(data=placed * scale, metadata={}),
-        (shift_nm[0], shift_nm[1], shift_nm[2]),
+        (z, y, x),
         float(np.rad2deg(np.linalg.norm(pose[3:]))),
         scale,
         correlation,
@@ -110,7 +110,7 @@ def _found(fixed: F32, moving: F32, ratio: float) -> F64:
         def unlike(x: F64, soft: F32 = soft, seen: F32 = seen, step: int = step, s: F64 = scales) -> float:
             return -_correlation(_placed(soft, x * s, ratio, fixed.shape, step), seen)
 
-        best = minimize(unlike, pose / scales, method="Powell", options={"xtol": 0.01, "ftol": 1e-7})
+        best = minimize(unlike, pose / scales, method="Powell", options={"xtol": 0.02, "ftol": 1e-5})
         pose = best.x * scales
     return np.asarray(pose, np.float64)
 

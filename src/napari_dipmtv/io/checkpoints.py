@@ -40,9 +40,10 @@ class Task:
     data: str
 
     @classmethod
-    def of(cls, series: MapStack, method: str, settings: StageSettings) -> Task:
-        """Describe the reconstruction of a series."""
-        return cls(method, settings.model_dump(mode="json"), fingerprint(series))
+    def of(cls, series: MapStack, method: str, settings: StageSettings, *further: MapStack) -> Task:
+        """Describe the reconstruction of a series, or of several together."""
+        data = " ".join(fingerprint(one) for one in (series, *further))
+        return cls(method, settings.model_dump(mode="json"), data)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

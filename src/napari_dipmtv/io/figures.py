@@ -197,7 +197,7 @@ def _draw_near_side(axis: Any, layer: Thickness, values: Any, towards: int, show
     facing = np.nonzero(layer.surface.normals[:, towards] > 0)[0]  # normals point inwards
     order = facing[np.argsort(-layer.surface.centres[facing, towards])]
     down, across = (n for n in range(3) if n != towards)
-    corners = layer.surface.vertices[layer.surface.faces[order]][:, :, [across, down]]  # (f, 3, 2)
+    corners = list(layer.surface.vertices[layer.surface.faces[order]][:, :, [across, down]])  # each (3, 2)
     colours = shown.to_rgba(values[order])
     axis.add_collection(
         PolyCollection(corners, facecolors=colours, edgecolors=colours, linewidth=0.3, rasterized=True)

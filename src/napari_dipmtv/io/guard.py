@@ -85,11 +85,17 @@ def check_size(path: Path, shape: Sequence[int], itemsize: int, max_bytes: int |
     return claim
 
 
-def check_claim(path: Path, shape: Sequence[int], itemsize: int, max_bytes: int | None = None) -> int:
+def check_claim(
+    path: Path,
+    shape: Sequence[int],
+    itemsize: int,
+    max_bytes: int | None = None,
+    held_bytes: int | None = None,
+) -> int:
     """Refuse a claim that the file cannot hold, without asking whether it fits into the memory.
 
-    For what is opened lazily. Above 1 GiB a file may claim 200 times its own size, unless ``max_bytes`` says that
-    it is trusted.
+    For what is opened lazily. Above 1 GiB a file may claim 200 times its own size (``held_bytes``, where it is a
+    folder), unless ``max_bytes`` says that it is trusted.
 
     Returns
     -------
@@ -103,8 +109,10 @@ def check_claim(path: Path, shape: Sequence[int], itemsize: int, max_bytes: int 
     """
     claim = math.prod(int(n) for n in shape) * int(itemsize)
     limit = claim
-    if max_bytes is None and path.is_file():
-        limit = max(GIB, _SUSPICIOUS_RATIO * path.stat().st_size)
+    if held_bytes is None and path.is_file():
+        held_bytes = path.stat().st_size
+    if max_bytes is None and held_bytes is not None:
+        limit = max(GIB, _SUSPICIOUS_RATIO * held_bytes)
     if claim > limit or any(int(n) < 0 for n in shape):
         raise ReadError(_too_large(path, shape, claim, limit))
     return claim
@@ -115,7 +123,7 @@ def _too_large(path: Path, shape: Sequence[int], claim: int, limit: int) -> str:
         f"file {path}",
         f"at most {limit / GIB:.3g} GiB",
         f"a header that claims {claim / GIB:.3g} GiB, shape {tuple(int(n) for n in shape)}",
-        "Crop or bin the data first, or give max_bytes if the file is to be trusted",
+        "Crop or bin the data first (spectra: --bin-pixels), or give max_bytes if the file is to be trusted",
     )
 
 
@@ -142,7 +150,11 @@ def natural_key(path: Path) -> list[tuple[int, str]]:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file as hexadecimal digits."""
+    """SHA-256 of a file as hexadecimal digits; of a folder, that of the names and digests of its files."""
+    if path.is_dir():
+        inside = sorted(inner for inner in path.rglob("*") if inner.is_file())
+        lines = "".join(f"{inner.relative_to(path).as_posix()} {sha256(inner)}\n" for inner in inside)
+        return hashlib.sha256(lines.encode()).hexdigest()
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -22,12 +22,14 @@ from napari_dipmtv.io.hspy import check_header, hspy_signals
 from napari_dipmtv.io.part import WHOLE, Part
 from napari_dipmtv.io.stacks import check_npz
 from napari_dipmtv.io.uneven import rebin_uniform
+from napari_dipmtv.io.zspy import zspy_signals
 
 Kind = Literal["low-loss", "core-loss", "EELS", "EDS"]
 
 # The RosettaSciIO plugins that hold spectrum images and run no code from the file.
 _PLUGINS = {
     ".hspy": "hspy",
+    ".zspy": "zspy",
     ".dm3": "digitalmicrograph",
     ".dm4": "digitalmicrograph",
     ".bcf": "bruker",
@@ -177,6 +179,10 @@ def opened_signals(path: Path, max_bytes: int | None = None) -> Iterator[list[di
             )
         if suffix == ".hspy":
             with hspy_signals(path, max_bytes, whole=False, uneven=True) as signals:
+                yield signals
+            return
+        if suffix == ".zspy":
+            with zspy_signals(path, max_bytes) as signals:
                 yield signals
             return
         if suffix in _HDF5:

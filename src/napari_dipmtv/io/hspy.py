@@ -99,7 +99,7 @@ def hspy_signals(
         signals = [signal for signal in file_reader(str(path), lazy=True) if "data" in signal]
         try:
             for signal in signals:
-                _check_axes(path, signal["axes"], uneven)
+                check_axes(path, signal["axes"], uneven)
             yield signals
         finally:
             for signal in signals:
@@ -138,7 +138,8 @@ def check_header(path: Path, max_bytes: int | None = None, *, whole: bool = True
     (check_size if whole else check_claim)(path, (claim,), 1, max_bytes)
 
 
-def _check_axes(path: Path, axes: Sequence[Mapping[str, Any]], uneven: bool) -> None:
+def check_axes(path: Path, axes: Sequence[Mapping[str, Any]], uneven: bool) -> None:
+    """Refuse axes that are an expression, or, unless ``uneven``, a list of values."""
     for axis in axes:
         name = axis.get("name", "?")
         if "expression" in axis or axis.get("_type") == "FunctionalDataAxis":

@@ -20,17 +20,25 @@ CAPTIONS = {
     "trust_null": "Left: strength of the feature in repeats without it, and in the data. Middle: share of planted "
     "features that was found. Right: the plane of the feature.",
     "trust_cavity": "Evidence for a void in the data, and what chance and the fit make of it.",
-    "trust_resolution": "Correlation of two halves by direction, profiles across the outer surface, and the Fourier "
-    "components that the tilts have measured (dark: not measured).",
+    "trust_resolution": "Correlation of two halves by direction; the published power-spectrum measure, which a smooth "
+    "method improves by itself; profiles across the outer surface; and the Fourier components that the tilts have "
+    "measured (dark: not measured).",
     "trust_uncertainty": "Mean and standard deviation over the ensemble, and the probability of each phase.",
     "trust_methods": "The same data by several methods.",
 }
+_MORE = {"by_repeats": "By repeats", "estimate": "Estimate"}
 _WORDS = {
     "device": "Device",
     "method": "Method",
     "iterations": "Iterations",
     "stopped": "Stopped early",
     "residual": "Relative residual of the projections",
+    "data_residual": "Relative residual of the projections",
+    "channels": "Channels",
+    "voxel_nm": "Voxel (nm)",
+    "shape_zyx": "Voxels along z, y, x",
+    "seed": "Seed",
+    "resumed": "Resumed",
     "seconds": "Time (s)",
     "tilts_deg": "Tilts (deg)",
     "fe3_share": "Fe³⁺ share of the iron",
@@ -122,24 +130,31 @@ def _block(lines: Sequence[str]) -> str:
 
 
 def measure_table(rows: Sequence[Any]) -> str:
-    """A table of measures: `Measure`, `Spread`, or mappings with ``name``, ``unit`` and their numbers."""
+    """A table of measures: `Measure`, `Spread`, or mappings with ``name``, ``unit`` and their numbers.
+
+    ``by_repeats`` is the same measure by the method that the intervals hold for, where that is another one, and
+    ``estimate`` what it becomes without the bias of that method.
+    """
     table = [asdict(row) if is_dataclass(row) and not isinstance(row, type) else dict(row) for row in rows]
     if not table:
         return ""
     shares = [share for share in ("68", "95") if any(_given(row.get(f"low{share}")) for row in table)]
     heads = "<th>Measure</th>" + "".join(f'<th class="n">{head}</th>' for head in ("Value", "Uncertainty"))
-    heads += "<th>Unit</th>" + "".join(f'<th class="n">{share} % interval</th>' for share in shares)
-    body = "".join(_measure_row(row, shares) for row in table)
+    more = [column for column in _MORE if any(_given(row.get(column)) for row in table)]
+    heads += "<th>Unit</th>" + "".join(f'<th class="n">{_MORE[column]}</th>' for column in more)
+    heads += "".join(f'<th class="n">{share} % interval</th>' for share in shares)
+    body = "".join(_measure_row(row, shares, more) for row in table)
     return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _measure_row(row: Mapping[str, Any], shares: Sequence[str]) -> str:
+def _measure_row(row: Mapping[str, Any], shares: Sequence[str], more: Sequence[str]) -> str:
     value = row["value"] if "value" in row else row.get("mean")
     spread = row["uncertainty"] if "uncertainty" in row else row.get("std")
     finest = spread if _given(spread) else row.get("std")
     cells = [f"<td>{escape(str(row['name']))}</td>", f'<td class="n">{number(value, finest)}</td>']
     cells += [f'<td class="n">{"± " if _given(spread) else ""}{number(spread, spread)}</td>']
     cells += [f"<td>{escape(str(row['unit']))}</td>"]
+    cells += [f'<td class="n">{number(row.get(column), finest)}</td>' for column in more]
     for share in shares:
         low, high = row.get(f"low{share}"), row.get(f"high{share}")
         said = f"{number(low, finest)} … {number(high, finest)}" if _given(low) else ""

@@ -20,7 +20,18 @@ BOUNDARIES = (
     "The uncertainty tells how well a boundary is placed within this volume, not how right the volume is; "
     "napari-dipmtv trust asks the data for that."
 )
-_HIDDEN = ("created", "measures", "particles", "losses", "settings", "versions", "inputs", "trust", "notes")
+_HIDDEN = (
+    "created",
+    "measures",
+    "particles",
+    "losses",
+    "settings",
+    "versions",
+    "inputs",
+    "trust",
+    "notes",
+    "estimate",
+)
 _STORY = ("created", "versions", "device", "seconds", "settings", "tilts_deg", "inputs", "stopped", "notes")
 
 
@@ -49,8 +60,8 @@ def html_report(
     particles : sequence of sequences of the same
         Measures of each particle; shown where there are several.
     trust : mapping, optional
-        How far the result can be believed: ``verdict`` (sentences, shown first), ``text`` (blocks of words), and
-        numbers in nested mappings, folded away where there is a text.
+        How far the result can be believed: ``verdict`` (a list of sentences, shown first), ``text`` (blocks of
+        words), and numbers in nested mappings, folded away where there is a text.
     pictures : mapping of str to bytes, optional
         PNG or SVG by name; see `html_parts.CAPTIONS`.
 
@@ -65,7 +76,7 @@ def html_report(
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="about">napari-dipmtv {escape(__version__)}{_when(data)}</p>',
-        bullets([str(sentence) for sentence in believed.pop("verdict", ())], "verdict"),
+        bullets(believed.pop("verdict", ()), "verdict"),
         bullets([str(note) for note in data.get("notes") or ()], "notes"),
         section("Run", mapping({key: value for key, value in data.items() if key not in _HIDDEN})),
         section("Pictures", "".join(figure(*picture) for picture in (pictures or {}).items())),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from napari_dipmtv.io.stacks import read_stack
 
 INDEX = "maps.json"
 _VERSION = 1
+_INFINITE = "infinite"  # JSON has no such number
 
 
 def save_maps(maps: MapStack, folder: Path) -> list[Path]:
@@ -86,8 +89,16 @@ def load_saved_series(folder: Path, max_bytes: int | None = None) -> TiltSeries:
     """Read an aligned series back that `save_maps` wrote; raises `ReadError` like `load_saved_maps`."""
     index, fields = _load(Path(folder), aligned=True, max_bytes=max_bytes)
     with reading(Path(folder)):
-        alignment = None if index["alignment"] is None else Alignment(**index["alignment"])
+        alignment = None if index["alignment"] is None else _alignment_of(index["alignment"])
     return TiltSeries(**fields, alignment=alignment)
+
+
+def load_saved(folder: Path, max_bytes: int | None = None) -> ChannelMaps | TiltSeries:
+    """Read back whatever `save_maps` wrote; raises `ReadError` like `load_saved_maps`."""
+    folder = Path(folder)
+    with reading(folder / INDEX):
+        aligned = bool(json.loads((folder / INDEX).read_text(encoding="utf-8"))["aligned"])
+    return load_saved_series(folder, max_bytes) if aligned else load_saved_maps(folder, max_bytes)
 
 
 def _load(folder: Path, *, aligned: bool, max_bytes: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -135,11 +146,27 @@ def _save_npy(path: Path, array: NDArray[Any]) -> Path:
 
 def _alignment(maps: MapStack) -> dict[str, Any] | None:
     alignment = maps.alignment if isinstance(maps, TiltSeries) else None
-    if alignment is None:
-        return None
-    return {
-        "shifts_px": alignment.shifts_px.tolist(),
-        "axis_angle_deg": alignment.axis_angle_deg,
-        "axis_offset_px": alignment.axis_offset_px,
-        "quality": alignment.quality,
-    }
+    return None if alignment is None else alignment_facts(alignment)
+
+
+def alignment_facts(alignment: Alignment) -> dict[str, Any]:
+    """All that an alignment knows, in types of JSON; an infinite error in words, views that were not used null."""
+    error = alignment.axis_angle_error_deg
+    facts = asdict(alignment) | {"axis_angle_error_deg": _INFINITE if error == math.inf else error}
+    return {name: plain(value) for name, value in facts.items()}
+
+
+def _alignment_of(told: Mapping[str, Any]) -> Alignment:
+    """What `alignment_facts` wrote; files of the first releases know less."""
+    error = told.get("axis_angle_error_deg")
+    return Alignment(
+        shifts_px=np.array(told["shifts_px"], dtype=np.float64),
+        axis_angle_deg=told["axis_angle_deg"],
+        axis_offset_px=told["axis_offset_px"],
+        quality=tuple(told["quality"]),
+        view_quality=tuple(
+            tuple(math.nan if v is None else v for v in row) for row in told.get("view_quality", ())
+        ),
+        axis_angle_error_deg=math.inf if error == _INFINITE else error,
+        scales=tuple(told.get("scales", ())),
+    )

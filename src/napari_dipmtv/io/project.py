@@ -17,6 +17,7 @@ from napari_dipmtv.io.atomic import write_bytes
 from napari_dipmtv.io.guard import reading
 from napari_dipmtv.settings.align import AlignSettings
 from napari_dipmtv.settings.base import StageSettings, knob
+from napari_dipmtv.settings.fused import FUSED_METHODS, FusedMethod, FusedMethodSettings
 from napari_dipmtv.settings.inspect import SegmentSettings
 from napari_dipmtv.settings.project import ExportSettings
 from napari_dipmtv.settings.spectra import PrepareSettings, ReferenceSettings, UnmixSettings
@@ -59,19 +60,32 @@ class Inputs(StageSettings):
         "x where the tilt axis runs horizontally in the maps, which are then turned by 90°.",
     )
 
+    haadf: Path | None = knob(
+        None, "HAADF", "Image stack of HAADF tilts of the same object; the volume then explains it as well."
+    )
+    haadf_angles: Path | None = knob(None, "HAADF angles", "Table of its tilts.")
+    haadf_counts: bool = knob(False, "HAADF counts", "The HAADF images are counted events.")
+
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if [self.spectrum_images is None, not self.maps, self.map_folder is None].count(False) != 1:
             raise ValueError("give either a folder of spectrum images, maps or a folder of saved maps")
         if self.maps and self.angles is None:
             raise ValueError("maps need a table of angles")
+        if self.haadf is not None and self.haadf_angles is None:
+            raise ValueError("a HAADF series needs a table of its own angles")
         return self
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """Files and folders of the data, each once, without the table of angles."""
-        chosen = [self.spectrum_images, self.map_folder, *self.maps.values()]
+        chosen = [self.spectrum_images, self.map_folder, *self.maps.values(), self.haadf]
         return tuple(dict.fromkeys(path for path in chosen if path is not None))
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The same with the tables of angles."""
+        return (*self.paths, *(path for path in (self.angles, self.haadf_angles) if path is not None))
 
 
 class RegionOutline(StageSettings):
@@ -118,6 +132,26 @@ class Reconstruct(StageSettings):
         return METHODS[self.method].from_mapping(self.settings)
 
 
+class Fuse(StageSettings):
+    """What makes the volume where the inputs name HAADF images, in place of ``reconstruct``, on its device."""
+
+    method: FusedMethod = knob(
+        "fused", "Method", "Joint likelihood, DIPm-TV with a HAADF term, or as published."
+    )
+    settings: dict[str, Any] = Field(
+        default_factory=dict, title="Settings", description="Settings of the method."
+    )
+
+    @model_validator(mode="after")
+    def _known_settings(self) -> Self:
+        FUSED_METHODS[self.method].from_mapping(self.settings)
+        return self
+
+    def method_settings(self) -> FusedMethodSettings:
+        """The settings as the model of the method; what was not given has its default."""
+        return FUSED_METHODS[self.method].from_mapping(self.settings)
+
+
 class Project(StageSettings):
     """Everything that a run needs, and nothing that it finds out.
 
@@ -146,6 +180,7 @@ class Project(StageSettings):
         description="(view, dx, dy): after the alignment the content of a view was moved so many px right and down.",
     )
     reconstruct: Reconstruct = Reconstruct()
+    fuse: Fuse = Fuse()
     segment: SegmentSettings = SegmentSettings()
     export: ExportSettings = ExportSettings()
 
@@ -200,7 +235,7 @@ def _with_paths(content: dict[str, Any], change: Callable[[str], str]) -> dict[s
     content = {**content}
     if isinstance(content.get("inputs"), dict):
         inputs = content["inputs"] = {**content["inputs"]}
-        for key in ("spectrum_images", "map_folder", "angles"):
+        for key in ("spectrum_images", "map_folder", "angles", "haadf", "haadf_angles"):
             if isinstance(inputs.get(key), str):
                 inputs[key] = change(inputs[key])
         if isinstance(inputs.get("maps"), dict):

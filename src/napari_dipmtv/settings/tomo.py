@@ -19,9 +19,9 @@ Backend = Literal["own", "astra"]
 _PROJECTOR = knob(
     "own",
     "Projector",
-    "Whose weights turn volumes into projections. Own: fast on any device, with an exact adjoint. ASTRA: for comparison; "
-    "the same to some 1e-5 on the CPU, ASTRA's 3-D kernels on CUDA, whose back-projection is only nearly the adjoint, so "
-    "that CS-TV may not come to its gap there.",
+    "Whose weights turn volumes into projections. Own: fast on any device, with an exact adjoint. ASTRA: for "
+    "comparison; the same to some 1e-5 on the CPU, its 3-D kernels on CUDA, whose back-projection is only nearly the "
+    "adjoint, so that CS-TV may not come to its gap there.",
     advanced=True,
 )
 
@@ -144,7 +144,8 @@ class DipSettings(StageSettings):
         0.1,
         "Held out",
         "Share of the dose that the network does not see until the last steps; when the misfit of that part grows, "
-        "the fit has begun to follow the noise and is ended. Needs counts or a covariance. 0 never ends early.",
+        "the fit has begun to follow the noise and is ended. Maps without counts or a covariance are not split; there "
+        "the fit is ended when its output, having come to rest, moves again. 0 never ends early.",
         ge=0,
         le=0.5,
     )
@@ -154,12 +155,19 @@ class DipSettings(StageSettings):
         "Before the last steps, ask the data whether enclosed balls of the volume should be empty, and open those that "
         "they demand (likelihood ratio above e^12). A network alone fills small voids. Needs counts or a covariance.",
     )
+    refine_shifts: bool = knob(
+        False,
+        "Refine shifts",
+        "Learn with the volume how far each view lies off, to a fraction of a pixel, an offset of the tilt axis "
+        "included. For series whose alignment is in doubt; takes one network for all channels.",
+        advanced=True,
+    )
     polish: int = knob(
         200,
         "Polish",
-        "After the last step the volume may follow the data without the network for so many quick steps at most; as many "
-        "are taken as help to foretell the held-out dose, at usual noise none. For maps of little noise, which show more "
-        "than the network can draw. 0 leaves it out.",
+        "After the last step the volume may follow the data without the network for so many quick steps at most; as "
+        "many are taken as help to foretell the held-out dose, at usual noise none. For maps of little noise, which "
+        "show more than the network can draw. 0 leaves it out.",
         ge=0,
         le=10000,
     )

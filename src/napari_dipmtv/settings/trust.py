@@ -83,11 +83,11 @@ class TrustSettings(StageSettings):
         ge=0,
         le=1000,
     )
-    resampling: Literal["model", "bootstrap"] = knob(
-        "model",
+    resampling: Literal["planted", "bootstrap"] = knob(
+        "planted",
         "Resampling",
-        "Model measures the reconstructed volume again, which shows the bias of the method as well; bootstrap "
-        "resamples the data themselves, which adds noise to noise.",
+        "Planted measures particles like this one, of known phases, so that the bias of method and segmentation shows "
+        "as well; bootstrap resamples the data themselves and shows the noise alone.",
         advanced=True,
     )
     held_out: bool = knob(

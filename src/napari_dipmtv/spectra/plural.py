@@ -106,7 +106,7 @@ def _fwhm_ev(low_loss: SpectrumImage) -> float:
     """Full width at half maximum of the peak next to 0 eV in the sum of all pixels, in whole channels."""
     axis, (least, most) = low_loss.energy, _HALF_WIDTH_EV
     near = axis.window(-most, most)
-    total = np.nansum(low_loss.counts[..., near], axis=(0, 1), dtype=np.float64)
+    total = np.asarray(np.nansum(low_loss.counts[..., near], axis=(0, 1), dtype=np.float64))
     central = np.abs(axis.values[near]) <= least
     top = int(np.argmax(np.where(central, total, -np.inf)))
     below = np.flatnonzero(total < 0.5 * total[top])

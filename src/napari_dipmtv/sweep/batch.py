@@ -36,9 +36,8 @@ class Row:
     @property
     def key(self) -> str:
         """SHA-256 of everything that the table and the project file say, and of the sizes and times of the inputs."""
-        inputs = self.project.inputs
-        files = [*inputs.paths, *([] if inputs.angles is None else [inputs.angles])]
-        found = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
+        files = [file for file in self.project.inputs.files if file.exists()]
+        found = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         words = [sha256(self.path), dict(self.changes), str(self.project.output.absolute()), found]
         return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:32]
 

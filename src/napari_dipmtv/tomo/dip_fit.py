@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from napari_dipmtv.errors import ComputeError, InputError, expected
+from napari_dipmtv.projection.projector import Projector
 from napari_dipmtv.settings.tomo import DipSettings
 from napari_dipmtv.tomo.data_term import DataMisfit
 from napari_dipmtv.tomo.network import DipNetwork
 from napari_dipmtv.tomo.precision import use_bfloat16, why_float32
 from napari_dipmtv.tomo.problem import Problem
 from napari_dipmtv.tomo.total_variation import total_variation
+from napari_dipmtv.tomo.view_shifts import ViewShifts
 
 WARM_UP = 25  # steps over which the learning rate rises
 LEAST_RATE = 0.02  # of the learning rate is left at the end of a fading run
@@ -78,15 +80,27 @@ class DipFit:
             )
         if further is not None:
             network.add_module("further", further)  # learnt, kept and restored with the network
+        self.shifts = ViewShifts(problem.projector.geometry.tilts_deg) if settings.refine_shifts else None
+        if self.shifts is not None:
+            network.add_module("shifts", self.shifts)
         self.network, self.further = network.to(problem.device), further
         self.opening: torch.nn.Parameter | None = None  # logit of the share of each voxel that is taken out
         self.optimiser = self._fresh_optimiser()
         self.average = torch.zeros(problem.shape, device=problem.device)
-        self.weight = 0.0
+        self.last, self.weight = self.average, 0.0
         self.least = math.inf  # loss, where the output of the lowest is to be returned
         self.half = use_bfloat16(settings.precision, problem.device)
         self.halvings = self.taken = 0
         self.note = why_float32(settings.precision, problem.device)
+
+    @property
+    def projector(self) -> Projector:
+        """The projector of the views where they are now taken to lie."""
+        return self._projector(learn=False)
+
+    def _projector(self, *, learn: bool) -> Projector:
+        fixed = self.problem.projector
+        return fixed if self.shifts is None else self.shifts.moved(fixed, learn=learn)
 
     def step(self, progress: float) -> dict[str, float]:
         """Take one optimiser step; ``progress`` in 0 to 1 sets the learning rate. Returns the losses before the step.
@@ -119,6 +133,7 @@ class DipFit:
 
     def _keep(self, x: torch.Tensor, loss: float) -> None:
         """Take an output into what will be returned."""
+        self.last = x
         if self.settings.returned == "lowest-loss":
             if loss < self.least:
                 self.least, self.weight = loss, 1.0
@@ -189,9 +204,11 @@ class DipFit:
             x = self.network(z)[0].float()
         if self.opening is not None:
             x = x * (1 - torch.sigmoid(self.opening))
-        data = self.misfit.loss(self.problem.projector(x))
+        data = self.misfit.loss(self._projector(learn=True)(x))
         tv = self._variation(x)
         loss, losses = data + s.tv_strength * tv, {"data": float(data.detach()), "tv": float(tv.detach())}
+        if self.shifts is not None:
+            losses["shift_px"] = float(self.shifts().detach().square().sum(dim=1).mean().sqrt())
         if self.further is not None:
             misfit = self.further(x)
             loss = loss + misfit

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_dipmtv.data import TiltSeries, Volume
+from napari_dipmtv.projection.projector import Projector
 from napari_dipmtv.settings.tomo import DipSettings
 from napari_dipmtv.states import State
 from napari_dipmtv.tomo.cavities import Cavity, find_cavities, openings
@@ -32,6 +33,10 @@ class Further(Protocol):
     @property
     def name(self) -> str:
         """What the volume is called with which the fit begins in place of CS-TV."""
+
+    @property
+    def rehearsals(self) -> int:
+        """Steps of the network towards that volume."""
 
     def guide(self, problem: Problem) -> Iterator[State[Volume]]:
         """The quick volume from both data; ``problem`` holds the part of the dose that the network may see."""
@@ -92,15 +97,19 @@ class Networks:
         """What all networks would return, in units of the cropped problem; (c, z, y, x)."""
         return torch.cat([fit.output() for fit in self.fits])
 
+    @property
+    def projector(self) -> Projector:
+        """The projector of all channels; where shifts are refined there is one network."""
+        return self.fits[0].projector
+
     def open_cavities(self) -> None:
         """Take out the cavities that all data demand; their shape is fitted from then on."""
         whole = self.crop.problem
         kind = data_kind(whole.series, self.settings.data_term)
         if not self.settings.cavities or kind not in WITH_NOISE or self.fits[0].opening is not None:
             return
-        self.cavities = find_cavities(
-            self.output(), whole.projector, data_misfit(whole, self.settings.data_term)
-        )
+        misfit = data_misfit(whole, self.settings.data_term)
+        self.cavities = find_cavities(self.output(), self.projector, misfit)
         if self.cavities:
             share = openings(self.cavities, whole.shape[1:])
             for fit in self.fits:
@@ -116,7 +125,7 @@ class Networks:
         """The output of each network, ready to follow the data that it is shown."""
         tv = self.settings.tv
         return [
-            Polish(fit.output(), part.projector, fit.misfit, part.mass, tv)
+            Polish(fit.output(), fit.projector, fit.misfit, part.mass, tv)
             for fit, part in zip(self.fits, self.parts, strict=True)
         ]
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_dipmtv.data import TiltSeries, Volume
+from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.tomo import CsTvSettings, DipSettings
 from napari_dipmtv.states import State
 from napari_dipmtv.tomo.crop import Crop, crop_to_object
@@ -19,7 +20,7 @@ from napari_dipmtv.tomo.cs_tv import cs_tv
 from napari_dipmtv.tomo.data_term import data_kind
 from napari_dipmtv.tomo.dip_fit import under
 from napari_dipmtv.tomo.dip_networks import WITH_NOISE, Further, Networks
-from napari_dipmtv.tomo.dip_watch import Clock, Watch
+from napari_dipmtv.tomo.dip_watch import Clock, Watch, watching
 from napari_dipmtv.tomo.problem import Problem
 from napari_dipmtv.tomo.thinning import thin
 
@@ -53,7 +54,7 @@ def dipm_tv(
     ------
     State of Volume
         Losses "data" and "tv" (relative, ``TV / mass``) of the step, and "validation" where a part of the dose is held
-        out. The states of the CS-TV volume come first, as iteration 0.
+        out, or "unrest" for maps without statistics. The states of the CS-TV volume come first, as iteration 0.
     """
     return _run(problem, settings, "DIPm-TV", resume, alone=False, further=further)
 
@@ -61,7 +62,16 @@ def dipm_tv(
 def dip_tv(
     problem: Problem, settings: DipSettings, *, resume: Mapping[str, NDArray[Any]] | None = None
 ) -> Iterator[State[Volume]]:
-    """Fit a network of its own to each channel, side by side; the channels know nothing of each other."""
+    """Fit a network of its own to each channel, side by side; the channels know nothing of each other.
+
+    Raises
+    ------
+    InputError
+        When shifts of the views are to be refined, which all channels must share.
+    """
+    if settings.refine_shifts:
+        asked = expected("refined shifts", "one network for all channels", "DIP-TV", "Choose DIPm-TV")
+        raise InputError(asked)
     return _run(problem, settings, "DIP-TV", resume, alone=True)
 
 
@@ -98,9 +108,10 @@ def _run(
     if guide is not None and settings.network_input == "cs-tv":
         inputs = torch.chunk(crop.inside(guide), problem.shape[0] if alone else 1)
     networks = Networks(crop, settings, inputs, alone=alone, further=further)
-    for step in range(1, REHEARSALS + 1 if inputs is not None else 1):
-        networks.rehearse(last=step == REHEARSALS)
-        yield _before(state, settings, f"{stage}, learning {first} {step}/{REHEARSALS}")
+    rehearsals = (REHEARSALS if further is None else further.rehearsals) if inputs is not None else 0
+    for step in range(1, rehearsals + 1):
+        networks.rehearse(last=step == rehearsals)
+        yield _before(state, settings, f"{stage}, learning {first} {step}/{rehearsals}")
     yield from _fit(networks, seen, held_out, settings, stage, {})
 
 
@@ -115,33 +126,40 @@ def _fit(
     """Fit the seen part of the dose until the held-out part has had enough, then all of it for the last steps."""
     clock = Clock.of(settings, saved)
     networks.show(seen)
-    watch = None if held_out is None else Watch(networks, held_out, settings)
+    watch = watching(networks, settings, held_out)
     if watch is not None and "watch/least" in saved:
         watch.restore(under(saved, "watch"))
     if clock.in_last_steps and watch is not None:
-        networks.show(networks.crop.whole.series)
+        watch.show_all()
     if saved:
         networks.restore(saved)
     while clock.iteration < clock.total:
         if clock.last_steps_begin:
             if watch is not None:
-                watch.try_polish(settings.polish if networks.further is None else 0)
-                networks.show(networks.crop.whole.series)
+                watch.prepare_last_steps(settings.polish if networks.further is None else 0)
+                watch.show_all()
             if watch is None or not watch.network_behind:  # a fit that is far off would open its own mistakes
                 networks.open_cavities()
         clock.tick()
         losses = networks.step(clock.progress)
         if watch is not None and not clock.in_last_steps:
-            losses["validation"] = watch.look()
-            if watch.over:
-                watch.go_back()
-                clock.end_soon()
+            losses[watch.sign] = _look(watch, clock)
         if watch is not None and clock.iteration == clock.total:
             networks.polish(watch.polishing)
         behind = watch is not None and clock.in_last_steps and watch.behind
         said = ", ".join(dict.fromkeys([stage, *networks.notes, *([BEHIND] if behind else [])]))
         kept = partial(_checkpoint, replace(clock), networks, watch)
         yield State(clock.iteration, clock.total, losses, networks.volume, kept, said)
+
+
+def _look(watch: Watch, clock: Clock) -> float:
+    """The value that the run is judged by, which may end it."""
+    value = watch.look()
+    watch.note(value)
+    if watch.over:
+        watch.go_back()
+        watch.end(clock)
+    return value
 
 
 def _checkpoint(clock: Clock, networks: Networks, watch: Watch | None) -> dict[str, NDArray[Any]]:

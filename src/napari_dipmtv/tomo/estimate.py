@@ -155,5 +155,5 @@ def _quick(settings: MethodSettings, channels: int) -> MethodSettings:
         return settings.replace(iterations=few)
     seen = channels if settings.network_input == "cs-tv" else settings.input_channels
     return settings.replace(
-        iterations=few, network_input="random", input_channels=seen, crop=False, cavities=False
+        iterations=few, network_input="random", input_channels=seen, crop=False, cavities=False, polish=0
     )

@@ -31,6 +31,9 @@ class HaadfData:
     haadf: Problem
     settings: FusedDipSettings
     name: str = "fused volume"
+    rehearsals: int = (
+        120  # four times those of CS-TV: HAADF counts are many, and far from the goal they outshout the maps
+    )
 
     def guide(self, problem: Problem) -> Iterator[State[Volume]]:
         """The volume of least joint cost."""
@@ -45,7 +48,11 @@ class HaadfData:
 
 
 class HaadfTerm(FurtherTerm):
-    """``weight D(P_h sum_c w_c x_c^gamma)`` of a volume; what is to be learnt of w and gamma are its parameters.
+    """``s log(1 + weight D / s)`` of the HAADF misfit ``D(P_h sum_c w_c x_c^gamma)``; its parameters are w and gamma.
+
+    ``s`` is what noise alone leaves of ``weight D``. Near that this is the misfit of the fused method; far above it is
+    the likelihood of errors whose size is not known, so that a network that is far from the goal hears the maps, which
+    tell the channels apart, beside HAADF counts that outnumber them a hundred times.
 
     The weights of a linear contrast come from the totals of the slices and stay. Those of another one begin there and
     are learnt, all of them or their common factor; the exponent is held between 1 and 2 by a logistic function.
@@ -61,6 +68,7 @@ class HaadfTerm(FurtherTerm):
         maps = data_misfit(chemical, settings.data_term)
         sizes = chemical.series.data.size, haadf.series.data.size
         self.weight = settings.haadf_weight * likelihood_ratio(maps, self.misfit, *sizes)
+        self.noise = 0.5 * self.weight * self.misfit.weight
         contrast = first_contrast(problem, settings)
         least = FAINTEST * float(contrast.weights.max())
         log_weights = contrast.weights.clamp(min=least).log().float()
@@ -76,7 +84,8 @@ class HaadfTerm(FurtherTerm):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Weighted HAADF misfit of a volume (c, z, y, x) in typical densities; a scalar."""
         model = weighted(x, (self.log_weights + self.log_factor).exp(), self.gamma)
-        return self.weight * self.misfit.loss(self.projector(model))
+        misfit = self.weight * self.misfit.loss(self.projector(model))
+        return self.noise * torch.log1p(misfit / self.noise)
 
     @property
     def gamma(self) -> float | torch.Tensor:

@@ -17,11 +17,12 @@ from napari_dipmtv.tomo.problem import rows
 from napari_dipmtv.tomo.total_variation import total_variation
 
 # Calibrated on the CPU with torch 2.13: peak of the resident memory of one step, 32³ to 128³, 2 channels, 9 tilts;
-# benchmarks/bench_memory.py measures it again, and a test holds the estimate to a factor of 1.5.
+# benchmarks/bench_scaling.py measures it again, and a test holds the estimate to a factor of 1.5.
 _TORCH = 190_000_000  # code and scratch of the convolution kernels, whatever the size
 _PEAK = 1.45  # peak of forward and backward pass over what is kept between them
 _BFLOAT16 = 0.7  # of that in bfloat16: what is resized or summed stays float32
-_CLASSIC = {True: 20, False: 8}  # volumes in memory: CS-TV with its dual field, and all others
+_CODE = 20_000_000  # the same of the methods without a network
+_CLASSIC = {True: 10, False: 8}  # volumes in memory: CS-TV with its dual field, and all others
 _WEIGHT_BYTES = 100  # per matrix weight while the matrix is built: indices and values in 64 bit, sorted
 
 
@@ -58,7 +59,7 @@ def memory_bytes(series: TiltSeries, method: Method, settings: MethodSettings, d
         4 * channels * views * ny * nx * (2 * channels + 4)
     )  # target, covariance and its inverse, residuals
     if not isinstance(settings, DipSettings):
-        return matrix + maps + _CLASSIC[isinstance(settings, CsTvSettings)] * volume
+        return _CODE + matrix + maps + _CLASSIC[isinstance(settings, CsTvSettings)] * volume
     networks = 1 if method == "dipm-tv" else channels
     share = _BFLOAT16 if use_bfloat16(settings.precision, device) else 1.0
     alone = (channels // networks, *shape[1:])

@@ -1,9 +1,11 @@
 """A volume and its data to the likelihood of a void: the evidence in the data, what chance gives, what would be found.
 
-The volume with its void filled is measured again thousands of times; each measurement is asked, like the data, which
-enclosed ball it most wants empty (`napari_dipmtv.trust.scan`). No reconstruction is needed for that. But the filled
-volume stands for the truth there, while the data meet a volume that was fitted to them: so a few of these measurements
-are also reconstructed, filled and tested like the data.
+The particle without its void, as the data like it best (`napari_dipmtv.trust.refine`), is measured again thousands of
+times; each measurement is asked, like the data, which enclosed ball it most wants empty (`napari_dipmtv.trust.scan`).
+No reconstruction is needed for that. But that particle stands for the truth there, while the data meet one that was
+fitted to them: so a few of these measurements are also reconstructed, segmented, fitted and tested like the data.
+Phases of uniform density have no grey voids: one that the reconstruction shows half empty, and no threshold finds,
+keeps all of its evidence.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import numpy as np
 from napari_dipmtv.data import F64, TiltSeries, Volume
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.inspect import segment
+from napari_dipmtv.inspect.matter import VOID
 from napari_dipmtv.settings.inspect import SegmentSettings
 from napari_dipmtv.states import State
 from napari_dipmtv.trust.logistic import detection_curve
@@ -50,16 +53,15 @@ def cavity_test(
     series : TiltSeries
         With counts or a covariance.
     volume : Volume
-        The data reconstructed by ``maker``. Its largest segmented void is filled; where none is segmented it is taken
-        as it is.
+        The data reconstructed by ``maker``. Its phases, the largest segmented void filled, are fitted to the data.
     maker : Maker
         Reconstructs the refits.
     repeats : int
-        Measurements of the filled volume.
+        Measurements of the particle without its void.
     planted : int
         Balls per size, each at another enclosed place, whose evidence is asked for. All take part in one curve.
     refits : int
-        Measurements that are reconstructed and filled like the data; 0 leaves them out.
+        Measurements that are reconstructed and fitted like the data; 0 leaves them out.
     segmentation : SegmentSettings, optional
     seed : int
     resume : mapping, optional
@@ -75,7 +77,7 @@ def cavity_test(
     InputError
         For maps without statistics, or a particle too thin to enclose a ball.
     """
-    filled, centre = without_void(volume, segmentation)
+    filled, centre = without_void(series, volume, segmentation)
     scan = CavityScan(filled, series)
     best = scan.best(series.data)
     apart = np.nan if centre is None else float(np.linalg.norm(centre - np.array(best.centre_px)))
@@ -110,21 +112,19 @@ def cavity_test(
             if isinstance(step, State):
                 yield step
             else:
-                other, _ = without_void(step[0], segmentation)
+                other, _ = without_void(drawn_series, step[0], segmentation)
                 again.append(CavityScan(other, drawn_series).best(drawn_series.data).evidence)
         yield state(f"refit {len(again)} of {refits}")
 
 
-def without_void(volume: Volume, segmentation: SegmentSettings | None) -> tuple[Volume, F64 | None]:
-    """Fill the largest segmented void; the volume itself and None where there is none.
-
-    Filling a place that only looks emptiest would put matter where there is little, and hand the test what it seeks.
-    """
+def without_void(
+    series: TiltSeries, volume: Volume, segmentation: SegmentSettings | None
+) -> tuple[Volume, F64 | None]:
+    """The best particle without the largest segmented void, and the centre (z, y, x) of that or None."""
     phases = segment(volume, segmentation)
-    if not phases.mask("void").any():
-        return volume, None
     feature, _ = find_void(volume, phases)
-    return feature.absent, feature.centre_px
+    centre = feature.centre_px if phases.mask(VOID).any() else None
+    return feature.explained(series).absent, centre
 
 
 def _sizes(scan: CavityScan) -> F64:

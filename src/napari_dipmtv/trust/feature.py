@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
-from napari_dipmtv.data import Segmentation, Volume
+from napari_dipmtv.data import Segmentation, TiltSeries, Volume
 
 FeatureName = Literal["void", "skin"]
 RIM_PX = (
@@ -36,8 +36,17 @@ class Feature(Protocol):
         ...
 
     @property
+    def misfit(self) -> float:
+        """Of the particle without it to the data, 1 where only noise is left; NaN before `explained`."""
+        ...
+
+    def explained(self, series: TiltSeries) -> Self:
+        """The same feature, its absence the best particle without it that the data know."""
+        ...
+
+    @property
     def absent(self) -> Volume:
-        """The volume without the feature."""
+        """The particle without the feature."""
         ...
 
     def planted(self, size_nm: float) -> Volume:

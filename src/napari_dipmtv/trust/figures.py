@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from napari_dipmtv.data import Volume
 from napari_dipmtv.io.atomic import atomic_write
 from napari_dipmtv.trust.ensemble import Ensemble
-from napari_dipmtv.trust.result import SEEN, TrustReport
+from napari_dipmtv.trust.result import SEEN, SpectrumResolution, TrustReport
 from napari_dipmtv.trust.study import Study
 from napari_dipmtv.trust.void import VoidFeature
 
@@ -71,8 +72,8 @@ def _null_figure(study: Study) -> Any:
 
 
 def _resolution_figure(report: TrustReport) -> Any:
-    figure = _figure(11, 3.4)
-    left, middle, right = figure.subplots(1, 3)
+    figure = _figure(14, 3.4)
+    left, published, middle, right = figure.subplots(1, 4)
     found = report.resolution
     colours = {"all": "black", "x": BLUE, "y": GREEN, "z": ORANGE}
     if found is not None and found.fsc:
@@ -90,7 +91,10 @@ def _resolution_figure(report: TrustReport) -> Any:
             left.axhline(level, color=GREY, linewidth=0.8, linestyle=":")
         left.set(xlabel="frequency (1/nm)", ylabel="FSC", ylim=(-0.2, 1.05), title=f"halves, {last}")
         left.legend(fontsize=7)
+    else:
+        left.axis("off")
     if found is not None:
+        _draw_spectra(published, found.spectra)
         for edge in found.edges:
             middle.plot(edge.distance_nm, edge.profile, ".", markersize=2, color=colours[edge.direction])
             label = f"{edge.direction}: {edge.width_nm:.2g} nm"
@@ -107,6 +111,20 @@ def _resolution_figure(report: TrustReport) -> Any:
             xlabel="kx (1/nm)", ylabel="kz (1/nm)", title=f"measured: {100 * report.coverage.share:.0f} %"
         )
     return figure
+
+
+def _draw_spectra(axis: Any, spectra: Sequence[SpectrumResolution]) -> None:
+    """The published measure beside the correlation, and what it cannot tell."""
+    colours = {"x": BLUE, "y": GREEN, "z": ORANGE}
+    for one in spectra:
+        colour = colours[one.axis]
+        said = "never" if np.isnan(one.resolution_nm) else f"{one.resolution_nm:.2g} nm"
+        axis.plot(one.frequency_per_nm, one.power, ".", markersize=2, color=colour)
+        axis.plot(one.frequency_per_nm, one.fitted, color=colour, label=f"{one.axis}: {said}")
+        axis.plot(one.frequency_per_nm, one.noise, color=colour, linewidth=0.8, linestyle=":")
+    axis.set(xlabel="frequency (1/nm)", ylabel="log10 power", title="published: measures smoothness")
+    if spectra:
+        axis.legend(fontsize=7)
 
 
 def _uncertainty_figure(found: Ensemble, y: int) -> Any:

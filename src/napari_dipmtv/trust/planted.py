@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from scipy.ndimage import affine_transform, distance_transform_edt, gaussian_filter
+from numpy.typing import NDArray
+from scipy.ndimage import affine_transform, distance_transform_edt, find_objects, gaussian_filter
 
 from napari_dipmtv.data import F32, F64, Segmentation, Volume
 from napari_dipmtv.errors import InputError, expected
+from napari_dipmtv.inspect import measure
 from napari_dipmtv.inspect.fractions import channel_of
 from napari_dipmtv.inspect.matter import VACUUM, VOID
 
 SMOOTH_PX = 0.7  # the noise of a segmented boundary is not planted
-STRAIN = 0.03  # standard deviation of the stretches and shears
-WAVE_PX, WAVE_LENGTH_PX = 0.25, 3.0  # standard deviation and correlation length of the dents of a boundary
-SIZE_PASSES = 8  # Newton steps to the wanted volumes; each leaves a tenth or so of the error
-FARTHEST_PX = 4.0  # no boundary moves further
+MARGIN_PX = 5  # around the matter: no boundary moves further than `FARTHEST_PX`
+FARTHEST_PX = 4.0
+FLATTEST = 0.7  # the difference of two distances changes by 2 per voxel, by less at a ridge
+STRAIN = 0.02  # standard deviation of the stretches and shears of a draw
+GROWTH_PX = 0.2  # of its phases as wholes
+WAVE_PX, WAVE_LENGTH_PX = 0.35, 2.0  # standard deviation and correlation length of its dents
+GIVEN = ("voids", "void contrast")  # planted, not measured
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,107 +35,195 @@ class Planted:
         (c, z, y, x), boundary voxels filled in part.
     phases : Segmentation
         The phase that fills most of each voxel.
-    sizes : float64 array (p,)
-        Volume of each phase but the vacuum, in voxels, partial ones counted as such.
+    sizes_nm3 : mapping of str to float
+        Volume of each phase but the vacuum, partial voxels counted as such.
     """
 
     volume: Volume
     phases: Segmentation
-    sizes: F64
+    sizes_nm3: dict[str, float]
+
+    def measures(self) -> dict[str, tuple[float, str]]:
+        """Value and unit of each measure that a particle of known phases has; volumes by the filled shares."""
+        found = {one.name: (one.value, one.unit) for one in measure(self.phases, self.volume)}
+        sizes = self.sizes_nm3
+        exact = {f"{name} volume": size for name, size in sizes.items()}
+        exact["particle volume"] = sum(sizes.values())
+        exact["void volume by missing mass"] = sizes.get(VOID, 0.0)
+        exact["void equivalent diameter"] = (6 * sizes.get(VOID, 0.0) / np.pi) ** (1 / 3)
+        ratio = next((name for name in found if " : " in name), None)
+        if ratio is not None:
+            over, under = (part.strip("()").split(" + ") for part in ratio.split(" : "))
+            exact[ratio] = sum(sizes.get(n, 0.0) for n in over) / sum(sizes[n] for n in under)
+        return {
+            name: (exact.get(name, value), unit) for name, (value, unit) in found.items() if name not in GIVEN
+        }
 
 
-class Plausible:
-    """Draws particles like a segmented one.
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """The phases of a segmentation as level sets.
 
-    Every phase has a signed distance to its boundary. Adding a constant to one of them lets that phase grow at the cost
-    of all its neighbours, so the volumes of all phases can be chosen, whatever encloses what; a smooth random field in
-    its place makes dents, a linear map stretches and shears. Densities are those that keep the mass of each channel,
-    which the projections fix, and which all phases of one channel share.
+    Every phase has a signed distance to its boundary, and each point belongs to the phase of the largest. Whatever is
+    added to the distance of one phase lets it grow at the cost of all its neighbours, whichever encloses which.
 
-    Parameters
+    Attributes
     ----------
-    volume : Volume
-        (c, z, y, x)
     phases : Segmentation
-        Of this volume.
-
-    Raises
-    ------
-    InputError
-        Where nothing but vacuum is segmented.
+    channels : tuple of str
+        Of the volumes to be made.
+    distances : float32 array (p + 1, z, y, x)
+        In voxels, positive inside, in the box around the matter; the vacuum comes first.
     """
 
-    def __init__(self, volume: Volume, phases: Segmentation) -> None:
-        self.volume, self.phases = volume, phases
-        there = [v for v, n in phases.phases.items() if n != VACUUM and (phases.labels == v).any()]
-        if not there:
-            raise InputError(
-                expected("phases", "some matter", "vacuum only", "Lower the threshold of the surface")
-            )
-        self.values = (0, *there)
-        self.names = tuple(phases.phases[v] for v in there)
-        self.sizes = np.array([(phases.labels == v).sum() for v in there], np.float64)
-        self._distances = np.stack([_signed(phases.labels == v) for v in self.values])  # (p + 1, z, y, x)
-        self._channels = [channel_of(name, volume.channels) for name in self.names]
+    phases: Segmentation
+    channels: tuple[str, ...]
+    distances: F32
 
-    def draw(self, sizes: F64, random: np.random.Generator | None) -> Planted:
-        """Plant a particle with these volumes (p,) in voxels; without random numbers, one of the same shape."""
-        distances = self._distances if random is None else _deformed(self._distances, random)
-        moved, shares = np.zeros(len(self.values)), _shares(distances)
-        for _ in range(SIZE_PASSES):
-            now = shares[1:].sum(axis=(1, 2, 3), dtype=np.float64)
-            areas = 2 * np.maximum((shares[1:] * (1 - shares[1:])).sum(axis=(1, 2, 3)) * 3, 1.0)
-            moved[1:] = np.clip(moved[1:] + 2 * (sizes - now) / areas, -FARTHEST_PX, FARTHEST_PX)
-            shares = _shares(distances + moved.astype(np.float32)[:, None, None, None])
-        labels = np.array(self.values, np.uint8)[shares.argmax(axis=0)]
-        return Planted(
-            self.volume.replace(data=self._filled(shares[1:])),
-            Segmentation(labels, self.phases.phases, self.phases.voxel_nm),
-            shares[1:].sum(axis=(1, 2, 3), dtype=np.float64),
+    @classmethod
+    def of(cls, phases: Segmentation, channels: tuple[str, ...]) -> Shape:
+        """Read the shape of a segmentation; raises `InputError` where it holds no matter."""
+        shape = cls(phases, channels, np.zeros((0, 0, 0, 0), np.float32))
+        if not any(name != VOID for name in shape.names):
+            wanted, advice = "some matter", "Lower the threshold of the surface"
+            raise InputError(expected("phases", wanted, "vacuum only", advice))
+        inside = [_signed(phases.labels[shape.box] == v) for v in (0, *shape.values)]
+        return cls(phases, channels, np.stack(inside))
+
+    @cached_property
+    def values(self) -> tuple[int, ...]:
+        """Labels of the phases that occur, the vacuum left out."""
+        return tuple(
+            v for v, n in self.phases.phases.items() if n != VACUUM and (self.phases.labels == v).any()
         )
 
-    def _filled(self, shares: F32) -> F32:
-        """Densities (c, z, y, x) from the shares of the phases (p, z, y, x)."""
-        data = np.zeros_like(self.volume.data)
-        positive = np.clip(self.volume.data, 0, None)
-        for c, channel in enumerate(positive):
-            of_channel = shares[[k for k, made_by in enumerate(self._channels) if made_by == c]].sum(axis=0)
-            held = float(of_channel.sum(dtype=np.float64))
-            if held > 0:
-                data[c] = of_channel * np.float32(channel.sum(dtype=np.float64) / held)
-        for k, (name, made_by) in enumerate(zip(self.names, self._channels, strict=True)):
-            if made_by is None and name != VOID:
-                own = np.median(positive[:, self.phases.labels == self.values[k + 1]], axis=1)
-                data += shares[k] * own[:, None, None, None]
-        return data
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(self.phases.phases[v] for v in self.values)
+
+    @cached_property
+    def materials(self) -> NDArray[np.intp]:
+        """Material (p,) of each phase: those of one channel share one, voids have -1."""
+        keys = [channel_of(name, self.channels) for name in self.names]
+        own = [-1 if name == VOID else len(self.channels) + k if key is None else key
+               for k, (name, key) in enumerate(zip(self.names, keys, strict=True))]  # fmt: skip
+        order = {m: i for i, m in enumerate(sorted({m for m in own if m >= 0}))}
+        return np.array([order.get(m, -1) for m in own], np.intp)
+
+    @cached_property
+    def box(self) -> tuple[slice, ...]:
+        """Around the matter, with a margin."""
+        around = find_objects((self.phases.labels > 0).astype(np.uint8))[0]
+        return tuple(slice(max(0, s.start - MARGIN_PX), s.stop + MARGIN_PX) for s in around)
+
+    @cached_property
+    def _widths(self) -> F32:
+        """How much the difference of two distances changes across a voxel; (q q, z, y, x) for all pairs of phases.
+
+        The modulus of its gradient: the filled share of a voxel then rises over one voxel across any plane, which has
+        the variance of the exact share, however the plane lies.
+        """
+        slopes = np.stack([np.stack(np.gradient(one)) for one in self.distances])  # (q, 3, z, y, x)
+        widths = np.linalg.norm(slopes[:, None] - slopes[None], axis=2)
+        out: F32 = np.maximum(widths, FLATTEST).reshape(-1, *self.distances.shape[1:])
+        return out
+
+    def shares(self, distances: F32) -> F32:
+        """Share (p, z, y, x) of each voxel of the box that each phase fills: half at equal distances.
+
+        A voxel is divided between the two phases of the largest distances, by a plane.
+        """
+        count = len(distances)
+        first = distances.argmax(axis=0)
+        best = distances.max(axis=0)
+        others = distances.copy()
+        np.put_along_axis(others, first[None], -np.inf, axis=0)
+        second = others.argmax(axis=0)
+        apart = best - others.max(axis=0)
+        width = np.take_along_axis(self._widths, (first * count + second)[None], axis=0)[0]
+        rest = np.clip(0.5 - apart / width, 0, None)
+        shares = np.zeros_like(distances)
+        np.put_along_axis(shares, first[None], (1 - rest)[None], axis=0)
+        np.put_along_axis(shares, second[None], rest[None], axis=0)
+        return shares[1:]
+
+    def by_material(self, shares: F32) -> F32:
+        """Shares of the phases (..., p, z, y, x) added up to those of the materials (..., m, z, y, x)."""
+        count = int(self.materials.max()) + 1
+        parts = [shares[..., self.materials == m, :, :, :].sum(axis=-4) for m in range(count)]
+        return np.stack(parts, axis=-4)
+
+    def counted(self, distances: F32) -> F32:
+        """Shares like `shares`, by the phases of eight points in each voxel: as sharp as a real particle."""
+        fine = distances
+        for axis in (1, 2, 3):
+            fine = _halved(fine, axis)
+        phase = fine.argmax(axis=0)
+        nz, ny, nx = distances.shape[1:]
+        blocks = np.stack([phase == k for k in range(1, len(distances))]).reshape(-1, nz, 2, ny, 2, nx, 2)
+        shares: F32 = blocks.mean(axis=(2, 4, 6), dtype=np.float32)
+        return shares
+
+    def planted(self, shares: F32, densities: F64) -> Planted:
+        """Make the particle of these shares (p, z, y, x), its materials of the densities (m, c)."""
+        voxel = self.phases.voxel_nm
+        data = np.zeros((len(self.channels), *self.phases.labels.shape), np.float32)
+        data[:, *self.box] = np.tensordot(densities.T, self.by_material(shares), axes=1)
+        labels = np.zeros(self.phases.labels.shape, np.uint8)
+        whole = np.concatenate([1 - shares.sum(axis=0, keepdims=True), shares])
+        labels[self.box] = np.array((0, *self.values), np.uint8)[whole.argmax(axis=0)]
+        sizes = shares.sum(axis=(1, 2, 3), dtype=np.float64) * voxel**3
+        return Planted(
+            Volume(data, self.channels, voxel),
+            Segmentation(labels, self.phases.phases, voxel),
+            dict(zip(self.names, sizes.tolist(), strict=True)),
+        )
+
+    def deformed(self, random: np.random.Generator) -> F32:
+        """Distances (p + 1, z, y, x) of a particle like it: stretched, sheared, grown and dented at random."""
+        size = self.distances.shape[1:]
+        matrix = np.eye(3) + STRAIN * random.standard_normal((3, 3))
+        middle = (np.array(size) - 1) / 2
+        out = np.empty_like(self.distances)
+        for k, one in enumerate(self.distances):
+            wave = gaussian_filter(random.standard_normal(size), WAVE_LENGTH_PX, mode="wrap")
+            moved = affine_transform(one, matrix, middle - matrix @ middle, order=1, mode="nearest")
+            out[k] = moved + WAVE_PX * wave / wave.std() + GROWTH_PX * random.standard_normal()
+        return out
+
+    def apart(self, distances: F32, other: Shape) -> F32:
+        """How far given distances lie above those of another shape, in the box of this one; 0 where it has none."""
+        apart = np.zeros_like(distances)
+        low = [max(a.start, b.start) for a, b in zip(self.box, other.box, strict=True)]
+        high = [min(a.start + n, b.start + m) for a, n, b, m in
+                zip(self.box, distances.shape[1:], other.box, other.distances.shape[1:], strict=True)]  # fmt: skip
+        if any(a >= b for a, b in zip(low, high, strict=True)):
+            return apart
+        ours, theirs = (
+            tuple(slice(a - s.start, b - s.start) for a, b, s in zip(low, high, box, strict=True))
+            for box in (self.box, other.box)
+        )
+        places = {name: k for k, name in enumerate((VACUUM, *other.names))}
+        for k, name in enumerate((VACUUM, *self.names)):
+            if name in places:
+                apart[k][ours] = distances[k][ours] - other.distances[places[name]][theirs]
+        return np.clip(apart, -FARTHEST_PX, FARTHEST_PX)
 
 
-def _signed(mask: np.ndarray) -> F32:
+def _halved(field: F32, axis: int) -> F32:
+    """Interpolate linearly to two points in each voxel along an axis."""
+    moved: F32 = np.moveaxis(field, axis, 0)
+    before = np.concatenate([moved[:1], moved[:-1]])
+    after = np.concatenate([moved[1:], moved[-1:]])
+    points = np.stack([0.75 * moved + 0.25 * before, 0.75 * moved + 0.25 * after], axis=1)
+    halved = points.reshape(-1, *moved.shape[1:]).astype(np.float32)
+    return np.moveaxis(halved, 0, axis)
+
+
+def _signed(mask: NDArray[np.bool_]) -> F32:
     """Distance from the boundary (z, y, x) in voxels, positive inside."""
     inside = np.maximum(distance_transform_edt(mask) - 0.5, 0)
     outside = np.maximum(distance_transform_edt(~mask) - 0.5, 0)
     signed: F32 = gaussian_filter((inside - outside).astype(np.float32), SMOOTH_PX)
     return signed
-
-
-def _shares(distances: F32) -> F32:
-    """Share (p, z, y, x) of each voxel that each phase fills: half at equal distances, all of it half a voxel inside."""
-    order = np.sort(distances, axis=0)
-    best, second = order[-1], order[-2]
-    others = np.where(distances == best, second, best)
-    share = np.clip(0.5 + (distances - others) / 2, 0, 1)
-    shares: F32 = (share / share.sum(axis=0)).astype(np.float32)
-    return shares
-
-
-def _deformed(distances: F32, random: np.random.Generator) -> F32:
-    """Stretched, sheared and dented."""
-    shape = distances.shape[1:]
-    matrix = np.eye(3) + STRAIN * random.standard_normal((3, 3))
-    middle = (np.array(shape) - 1) / 2
-    out = np.empty_like(distances)
-    for k, one in enumerate(distances):
-        wave = gaussian_filter(random.standard_normal(shape), WAVE_LENGTH_PX, mode="wrap")
-        moved = affine_transform(one, matrix, middle - matrix @ middle, order=1, mode="nearest")
-        out[k] = moved + WAVE_PX * wave / wave.std()
-    return out

@@ -83,7 +83,7 @@ def bootstrap(series: TiltSeries, random: np.random.Generator) -> TiltSeries:
     if series.covariance is not None:
         return series.replace(data=series.data + covariant_noise(series.covariance, random))
     raise InputError(
-        expected("maps to resample", "counts or a covariance", "maps without statistics", 'Use "model"')
+        expected("maps to resample", "counts or a covariance", "maps without statistics", 'Use "planted"')
     )
 
 

@@ -165,6 +165,9 @@ class NullTest:
         Repeats in which the segmentation showed such a feature of at least this size.
     method : str
         What made the repeats; the numbers hold for it.
+    misfit : float
+        Squared residual of the data from the particle without the feature, over its variance; about 1 where that
+        particle, phases of uniform density, explains all but the noise. NaN where it is not known.
     """
 
     feature: str
@@ -175,6 +178,7 @@ class NullTest:
     anywhere: F64
     segmented: int
     method: str
+    misfit: float = float("nan")
 
     @property
     def repeats(self) -> int:
@@ -225,7 +229,19 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A measure of the volume under test with its intervals over the ensemble."""
+    """A measure of the volume under test with its intervals over the ensemble.
+
+    Attributes
+    ----------
+    name, unit : str
+    value : float
+        As measured in the volume.
+    mean, std : float
+        Of planted members: the estimate for the object, its bias taken off, and its standard deviation. Of a bootstrap:
+        of the measure over the members.
+    low68, high68, low95, high95 : float
+        Intervals of the object.
+    """
 
     name: str
     unit: str

@@ -71,9 +71,9 @@ def save_study(
     facts : dict
         Of `facts_of`.
     folder : Path
-        Made when missing. Into it go ``measures.csv``, ``trust.json``, ``trust.txt``, the pictures, ``report.html``,
-        and of the ensemble ``ensemble_mean_<channel>.tif``, ``ensemble_std_<channel>.tif`` and
-        ``probability_<phase>.tif``.
+        Made when missing. Into it go ``measures.csv`` (of the volume under test, with intervals), ``trust.json``,
+        ``trust.txt``, the pictures, ``report.html``, and of the ensemble ``ensemble_mean_<channel>.tif``,
+        ``ensemble_std_<channel>.tif`` and ``probability_<phase>.tif``.
     segmentation : SegmentSettings, optional
         Those of the study; the measures of the volume under test are taken with them.
 
@@ -82,8 +82,9 @@ def save_study(
     WriteError
     """
     folder = output_folder(folder)
+    rows = measure_rows(study, segmentation)
     written = [
-        save_table(measure_rows(study, segmentation), folder / "measures.csv"),
+        *([save_table(rows, folder / "measures.csv")] if rows else []),
         save_report(facts, folder / "trust.json"),
         write_bytes(folder / "trust.txt", str(facts["text"]).encode()),
         *save_figures(study, folder),
@@ -100,7 +101,10 @@ def headlines(report: TrustReport) -> list[str]:
     if report.null is not None and report.null.repeats:
         said.append(verdict(report.null))
     if report.cavity is not None and len(report.cavity.null):
-        said.append(cavity_text(report.cavity).splitlines()[0])
+        lines = cavity_text(report.cavity).splitlines()
+        said.append(
+            " ".join([lines[0], *(line for line in lines if line.startswith("No void is segmented"))])
+        )
     if report.detection is not None and report.detection.tried.sum():
         said.append(detection_text(report.detection).splitlines()[0])
     return said
@@ -109,20 +113,24 @@ def headlines(report: TrustReport) -> list[str]:
 def measure_rows(study: Study, segmentation: SegmentSettings | None = None) -> list[dict[str, Any]]:
     """Measures of the volume under test as rows, with the intervals of the ensemble where there are any.
 
-    ``by_repeats`` is the measure of the same data by the method of the repeats, for which the intervals hold.
+    Where another method made the repeats, ``by_repeats`` is the measure of the same data by that one, for which the
+    intervals hold; ``estimate`` is free of the bias that the ensemble shows. No rows before the first reconstruction.
     """
+    if not study.volume.data.any():
+        return []
     known = {one.name: one for one in study.report.intervals}
+    another = study.volume is not study.observed
     rows = []
     for one in measure(segment(study.volume, segmentation), study.volume):
         row: dict[str, Any] = asdict(one)
-        rows.append(row | _interval(known.get(one.name)) if known else row)
+        rows.append(row | _interval(known.get(one.name), another) if known else row)
     return rows
 
 
-def _interval(found: Interval | None) -> dict[str, Any]:
-    numbers = ("mean", "std", "low68", "high68", "low95", "high95")
-    values = {name: None if found is None else getattr(found, name) for name in numbers}
-    return {"by_repeats": None if found is None else found.value, **values}
+def _interval(found: Interval | None, another: bool) -> dict[str, Any]:
+    numbers = {"estimate": "mean", **{name: name for name in ("std", "low68", "high68", "low95", "high95")}}
+    values = {column: None if found is None else getattr(found, name) for column, name in numbers.items()}
+    return ({"by_repeats": None if found is None else found.value} if another else {}) | values
 
 
 def _save_ensemble(found: Ensemble, folder: Path) -> list[Path]:

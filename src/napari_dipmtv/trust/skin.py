@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from napari_dipmtv.data import F64, Segmentation, Volume
+from napari_dipmtv.data import F64, Segmentation, TiltSeries, Volume
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.inspect.matter import Mask, depth_px
 from napari_dipmtv.inspect.surface import surface_of
 from napari_dipmtv.trust.feature import RIM_PX
+from napari_dipmtv.trust.refine import refine
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,10 +27,16 @@ class SkinFeature:
         Under test.
     segmentation : Segmentation
         With "A core", "B shell" and "A skin".
+    bare : Volume, optional
+        The particle without the skin that the data like best (`explained`), and
+    misfit : float
+        how well it explains them.
     """
 
     volume: Volume
     segmentation: Segmentation
+    bare: Volume | None = None
+    misfit: float = float("nan")
     name: Literal["skin"] = "skin"
     unit: str = "nm"
 
@@ -38,9 +45,24 @@ class SkinFeature:
         """Mass thickness in the volume under test."""
         return self.strength(self.volume, 0.0)[0]
 
+    def explained(self, series: TiltSeries) -> SkinFeature:
+        """The same skin, its absence the best particle without it that the data know (`napari_dipmtv.trust.refine`)."""
+        phases, roles = (
+            self.segmentation,
+            {n.rsplit(" ", 1)[-1]: v for v, n in self.segmentation.phases.items()},
+        )
+        labels = np.where(self._mask("skin"), np.uint8(roles["shell"]), phases.labels)
+        found = refine(series, Segmentation(labels, phases.phases, phases.voxel_nm))
+        return replace(self, bare=found.particle.volume, misfit=found.misfit)
+
     @cached_property
     def absent(self) -> Volume:
-        """The volume with every voxel outside the middle of the shell made of shell material, equally full."""
+        """The particle without the skin: as the data explain it, or the volume with its skin turned into shell.
+
+        Every voxel outside the middle of the shell is then made of shell material, equally full.
+        """
+        if self.bare is not None:
+            return self.bare
         a, b = self._channels
         data = self.volume.data.copy()
         moved = np.where(self._outer, data[a], 0)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from scipy.ndimage import binary_dilation, gaussian_filter, label
+from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter, label
 from scipy.signal import fftconvolve
 
-from napari_dipmtv.data import F32, F64, Segmentation, Volume
+from napari_dipmtv.data import F32, F64, Segmentation, TiltSeries, Volume
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.inspect.matter import VOID, Mask, depth_px
 from napari_dipmtv.trust.feature import RIM_PX
 from napari_dipmtv.trust.filling import filling_of, filling_weights, matter_of
+from napari_dipmtv.trust.refine import refine
 
 RING_PX = 2.5  # thickness of the ring around a ball with which the ball is compared
 PROBE_PX = 5.0  # diameter of the ball with which an unsegmented void is looked for
@@ -33,10 +34,19 @@ class VoidFeature:
         Under test.
     mask : bool array (z, y, x)
         Voxels of the void.
+    segmentation : Segmentation
+        Of the volume.
+    bare : Volume, optional
+        The particle without the void that the data like best (`explained`), and
+    misfit : float
+        how well it explains them.
     """
 
     volume: Volume
     mask: Mask
+    segmentation: Segmentation
+    bare: Volume | None = None
+    misfit: float = float("nan")
     name: Literal["void"] = "void"
     unit: str = ""
 
@@ -50,13 +60,24 @@ class VoidFeature:
         """Centre of mass (z, y, x)."""
         return np.asarray(np.argwhere(self.mask).mean(axis=0))
 
+    def explained(self, series: TiltSeries) -> VoidFeature:
+        """The same void, its absence the best particle without it that the data know (`napari_dipmtv.trust.refine`)."""
+        phases, value = self.segmentation, self.segmentation.labels
+        gone = self.mask & phases.mask(VOID)
+        if gone.any():
+            value = value[tuple(distance_transform_edt(gone, return_distances=False, return_indices=True))]
+        found = refine(series, Segmentation(value, phases.phases, phases.voxel_nm))
+        return replace(self, bare=found.particle.volume, misfit=found.misfit)
+
     @cached_property
     def absent(self) -> Volume:
-        """The volume with matter like that around it in the void and its blurred rim.
+        """The particle without the void: as the data explain it, or the volume with the void filled.
 
-        Each channel is continued by the mean of the walls, which the nearest parts of them dominate: a void at the
-        border of two phases is filled with both.
+        Filling puts matter like that around it in the void and its blurred rim: each channel is continued by the mean
+        of the walls, which the nearest parts of them dominate. A void at the border of two phases is filled with both.
         """
+        if self.bare is not None:
+            return self.bare
         hole = self.mask
         for _ in range(RIM_PX):
             hole = binary_dilation(hole, np.ones((3, 3, 3)))
@@ -152,18 +173,21 @@ def find_void(volume: Volume, segmentation: Segmentation, probe_nm: float = 0.0)
     if count:
         largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
         return (
-            VoidFeature(volume, largest),
-            f"The largest of {count} segmented voids." if count > 1 else "The segmented void.",
+            VoidFeature(volume, largest, segmentation),
+            f"The largest of {count} segmented voids is tested."
+            if count > 1
+            else "The segmented void is tested.",
         )
     diameter = probe_nm or PROBE_PX * volume.voxel_nm
     depth = depth_px(matter_of(volume))
     deepest = np.unravel_index(int(np.argmax(depth)), depth.shape)
-    probe = VoidFeature(volume, ball(depth.shape, np.array(deepest, float), diameter / volume.voxel_nm) > 0.5)
+    inside = ball(depth.shape, np.array(deepest, float), diameter / volume.voxel_nm) > 0.5
+    probe = VoidFeature(volume, inside, segmentation)
     missing = np.where(probe._allowed(diameter), probe._missing(volume, diameter), -np.inf)
     place = np.array(np.unravel_index(int(np.argmax(missing)), missing.shape), float)
     mask = ball(depth.shape, place, diameter / volume.voxel_nm) > 0.5
     note = f"No void is segmented; the place where most matter is missing in a ball of {diameter:.2g} nm is tested."
-    return VoidFeature(volume, mask), note
+    return VoidFeature(volume, mask, segmentation), note
 
 
 def ball(shape: tuple[int, ...], centre_px: F64, diameter_px: float) -> F32:

@@ -1,0 +1,149 @@
+"""Maps to an aligned series and its judgement: found, moved by hand, undone, views left out; the verbs of step 4."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+
+from napari_dipmtv import pipeline
+from napari_dipmtv._napari.iterators import mapped, once
+from napari_dipmtv._napari.preferences import preferences
+from napari_dipmtv._napari.reconstructing import Reconstructing
+from napari_dipmtv._napari.runs import telling
+from napari_dipmtv.alignment import AlignmentHistory, AlignmentReport
+from napari_dipmtv.data import Alignment, ChannelMaps, TiltSeries
+from napari_dipmtv.errors import InputError, expected
+from napari_dipmtv.settings.align import AlignSettings
+from napari_dipmtv.states import Result, State
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+PREVIEW_PX = 64  # views are reduced to about this size for the quick reconstruction that judges a move
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Aligned:
+    """An aligned series and how good it is."""
+
+    series: TiltSeries
+    report: AlignmentReport
+
+
+class Aligning(Reconstructing):
+    """The verbs of step 4. The history of the session says which alignment counts; a run brings the series after it."""
+
+    views_left_out = Signal()  # or given back
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__(viewer)
+        self.job.ended.connect(self._catch_up)
+
+    def align(self, settings: AlignSettings) -> None:
+        """Estimate the alignment and apply it, once."""
+        maps, device = self.session.value("maps"), preferences().device
+
+        def states() -> Iterator[State[Any]]:
+            found = pipeline.align_states(maps, settings, device)
+            return mapped(found, lambda alignment: _judged(maps, alignment, settings, device))
+
+        def keep(result: Result[Aligned]) -> None:
+            self.session.alignments = _begun(result.value.series, "projection matching")
+            self._put(result)
+
+        self._run("align", "tilt_series", states, keep, settings, keeps=True)
+
+    def assume_aligned(self) -> None:
+        """Take the maps as they are."""
+        with telling():
+            self._refuse_while_running()
+            series = pipeline.assume_aligned(self.session.value("maps"))
+            self.session.alignments = _begun(series, "taken as aligned")
+            self.session.alignment_report = None
+            self.session.put("tilt_series", series)
+
+    def nudge(self, view: int, dx_px: float, dy_px: float) -> None:
+        """Move the content of one aligned view to the right and down, starting from the unaligned maps again.
+
+        While an earlier move is still being applied the moves add up.
+        """
+        self._go_to(lambda history: history.nudged(view, dx_px, dy_px))
+
+    def undo_alignment(self) -> None:
+        """Go back to the alignment before the last move or search."""
+        self._go_to(AlignmentHistory.undone)
+
+    def redo_alignment(self) -> None:
+        """Go forward again."""
+        self._go_to(AlignmentHistory.redone)
+
+    def leave_out(self, view: int, out: bool) -> None:
+        """Take the weight of one view away, or give it back; the other views stay where they are."""
+        settings = self.align_settings
+        views = tuple(sorted({*settings.exclude_views} - {view} | ({view} if out else set())))
+        self._apply(settings.replace(exclude_views=views))
+
+    @property
+    def moving(self) -> bool:
+        """True while a move is being applied, when the next one may be made already."""
+        return self.job.running and self.job.name == "move"
+
+    def _go_to(self, step: Callable[[AlignmentHistory], AlignmentHistory]) -> None:
+        if not self.moving:
+            self._refuse_while_running()
+        history = self.session.alignments
+        if history is not None:
+            self.session.alignments = step(history)
+            self._catch_up()
+
+    def _catch_up(self, *_: object) -> None:
+        """Apply the alignment that counts, unless the series is of that one already."""
+        history, session = self.session.alignments, self.session
+        if history is None or self.job.running or not (session.has("maps") and session.has("tilt_series")):
+            return
+        if session.value("tilt_series").alignment is not history.now:
+            self._apply(self.align_settings)
+
+    def _apply(self, settings: AlignSettings) -> None:
+        maps, history, device = self.session.value("maps"), self.session.alignments, preferences().device
+        reached = self.session.value("tilt_series")
+        if history is None:
+            raise InputError(expected("alignment", "one that was made here", "none", "Align the maps first"))
+
+        def keep(result: Result[Aligned]) -> None:
+            self._settings["align"] = settings
+            self._put(result)
+            self.views_left_out.emit()
+
+        def give_up() -> None:
+            self.session.alignments = _begun(reached, "before a move that failed")
+
+        compute = lambda: _judged(maps, history.now, settings, device)  # noqa: E731
+        self._run("move", "tilt_series", lambda: once("Moving", compute), keep, on_failed=give_up)
+
+    def _put(self, result: Result[Aligned]) -> None:
+        self.session.alignment_report = result.value.report
+        self.session.put("tilt_series", result.value.series)
+
+    @property
+    def align_settings(self) -> AlignSettings:
+        """With which the series was made, else the usual ones."""
+        settings = self._settings.get("align", AlignSettings())
+        assert isinstance(settings, AlignSettings)
+        return settings
+
+
+def _begun(series: TiltSeries, made_by: str) -> AlignmentHistory:
+    found = series.alignment
+    assert found is not None  # every series of this step has one
+    return AlignmentHistory.begin(found, made_by)
+
+
+def _judged(maps: ChannelMaps, alignment: Alignment, settings: AlignSettings, device: str) -> Aligned:
+    """Apply an alignment to the raw maps, and judge it on reduced ones, so that nobody waits for a move."""
+    scale = max(1, round(max(maps.data.shape[2:]) / PREVIEW_PX))
+    report = pipeline.report_alignment(maps, alignment, settings, device, scale=scale)
+    return Aligned(pipeline.apply_found(maps, alignment, settings), report)
