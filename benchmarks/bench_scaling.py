@@ -92,7 +92,7 @@ def draw(rows: list[dict[str, Any]]) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, panels = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+    figure, panels = plt.subplots(1, 2, figsize=(8.5, 3.2), layout="constrained")
     for method, precision in METHODS:
         mine = [row for row in rows if (row["method"], row["precision"]) == (method, precision)]
         sides = [row["n"] for row in mine]
@@ -106,7 +106,7 @@ def draw(rows: list[dict[str, Any]]) -> None:
         panel.set_xticks(SIZES, map(str, SIZES))
         panel.minorticks_off()
         panel.grid(alpha=0.3)
-    panels[0].legend(fontsize=7)
+    figure.legend(loc="outside right upper", fontsize=7)
     figure.savefig(FIGURE, dpi=110)
 
 

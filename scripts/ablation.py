@@ -39,6 +39,7 @@ NOISES = (0.27, 0.5, 0.1, 0.01)  # relative; the last one stands for noise-free
 SEEDS = (0, 1, 2)  # of data and network
 STRENGTHS = (0.01, 0.02, 0.04, 0.06, 0.09, 0.12, 0.18, 0.25)
 VOID_FOUND = 0.25  # of the true void is found, and of what is found is true
+MAIN = ("DIPm-TV (default)", "TV alone (CS-TV, best of 8 strengths)", "published recipe, 250 steps")
 BEGIN, END = "<!-- written by scripts/ablation.py -->\n", "<!-- end -->\n"
 
 
@@ -147,11 +148,11 @@ def voids(volume: Volume, particle: PhantomSettings) -> dict[str, Any]:
 
 
 def missing(path: Path) -> Iterator[tuple[str, float, int]]:
-    """Runs to do: seeds change last, so that what exists is useful at any time."""
+    """Runs to do: one seed of all, then the other seeds, the comparison with others first."""
     done = {(r["variant"], r["noise"], r["seed"]) for r in records(path)}
-    for seed in SEEDS:
-        for noise in NOISES:
-            yield from ((name, noise, seed) for name in VARIANTS if (name, noise, seed) not in done)
+    every = [(name, noise, seed) for seed in SEEDS for noise in NOISES for name in VARIANTS]
+    first = [run for run in every if run[2] == SEEDS[0] or run[0] in MAIN]
+    yield from (run for run in dict.fromkeys([*first, *every]) if run not in done)
 
 
 def records(path: Path) -> list[dict[str, Any]]:

@@ -43,17 +43,61 @@ def quantum_dots() -> Case:
     folder = DATA / "quantum_dot_edx"
     views = [scipy.io.loadmat(path)["input"] for path in sorted((folder / "QD1").glob("input_*.mat"))]
     counts = binned(np.stack(views).transpose(3, 0, 1, 2))
+    print("quantum dots: dose of the views, background included", relative(counts))
     beside = np.abs(np.arange(64) - 31.5) > 20  # columns without a particle
     counts -= counts[..., beside].mean(
         axis=(2, 3), keepdims=True
     )  # X-rays from elsewhere, 3 times more at -60 deg
     valid = np.ones(counts.shape[1:], bool)
     valid[:, :9] = False  # a third dot hangs over the upper edge
+    print("  without it", relative(counts[:, :, 9:]))
     maps = ChannelMaps(counts, ("Se", "S", "Zn"), tuple(range(-60, 61, 10)), 1.0, valid=valid)
+    tell_lean(counts.sum(axis=0))
     given = scipy.io.loadmat(folder / "param_obj0.mat")
     moves = np.stack([given[f"circ_{axis}_img_set"][0].astype(float) for axis in "yx"], axis=1)
     settings = AlignSettings(equalise_dose=True, max_axis_angle_deg=15, smoothing_px=1.5)
+    turn = float(given["rot_img_set"].mean())  # counter-clockwise, by which the authors turned the views back
+    for angle in (-turn, 0.0, turn):
+        fixed = settings.replace(find_axis_angle=False, axis_angle_deg=angle)
+        found = run(pipeline.align_states(maps, fixed, "cpu")).value
+        report = pipeline.report_alignment(maps, found, fixed, "cpu")
+        print(
+            f"  turned by {angle:+.1f} deg: re-projection error {report.error:.4f}, dose",
+            np.round(report.dose, 2),
+        )
     return Case("quantum dots", maps, settings, -moves / BINNING)
+
+
+def tell_lean(views: F32) -> None:
+    """How far the lower dot lies to the left of the upper one, as a turn of the images or as a place in the object.
+
+    A turn by φ gives ``dx = -dy tan φ`` in every view, a place beside the other ``dx = a cos θ + b sin θ``.
+    """
+    middle, theta = np.arange(64) - 31.5, np.deg2rad(np.arange(-60, 61, 10))
+    apart = []
+    for view in views:
+        rows = np.convolve(view.sum(axis=1), np.ones(5) / 5, "same")
+        between = 24 + int(np.argmin(rows[24:34]))
+        first, last = 4 + int(np.argmin(rows[4 : between - 8])), min(between + 20, 52)
+        centres = []
+        for part in (slice(first, between), slice(between, last)):
+            dot = view[part] * (np.abs(middle) < 15)
+            centres.append(np.array([dot.sum(axis=1) @ middle[part], dot.sum(axis=0) @ middle]) / dot.sum())
+        apart.append(centres[1] - centres[0])
+    dy, dx = np.array(apart).T
+    for words, columns in (("a turn", [dy]), ("a turn and a place", [dy, np.cos(theta), np.sin(theta)])):
+        design = np.stack(columns, axis=1)
+        found, squares, *_ = np.linalg.lstsq(design, dx, rcond=None)
+        noise = np.sqrt(squares[0] / (len(dx) - design.shape[1]))
+        error = noise * np.sqrt(np.linalg.inv(design.T @ design)[0, 0])
+        turn = np.rad2deg(np.array([-np.arctan(found[0]), error]))
+        print(f"  lean as {words}: {turn[0]:.1f} ± {turn[1]:.1f} deg, residual {noise:.2f} px")
+
+
+def relative(counts: F32) -> F64:
+    """Total of every view over the mean of all."""
+    total = counts.sum(axis=(0, 2, 3), dtype=np.float64)
+    return np.round(total / total.mean(), 2)
 
 
 def dust() -> Case:
@@ -138,7 +182,10 @@ def draw(cases: list[tuple[Case, Alignment, AlignmentReport]], path: Path) -> No
             extent = (0, image.shape[1], report.tilts_deg[-1], report.tilts_deg[0])
             axis.imshow(image, aspect="auto", cmap="magma", extent=extent)
             axis.set(title=f"{case.name}, {title}", xlabel="x / px", ylabel="tilt / deg")
-        row[2].plot(np.arange(1, len(found.quality) + 1), found.quality, ".-")
+        for scale in sorted(set(found.scales), reverse=True):
+            rounds = np.flatnonzero(np.array(found.scales) == scale)
+            row[2].plot(rounds + 1, np.array(found.quality)[rounds], ".-", label=f"1:{scale}")
+        row[2].legend(title="scale", frameon=False)
         row[2].set(title="error of each round", xlabel="round", ylim=(0, None))
         row[3].plot(report.tilts_deg, report.view_errors, ".-")
         row[3].set(title="error of each view", xlabel="tilt / deg", ylim=(0, None))

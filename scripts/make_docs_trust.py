@@ -16,10 +16,9 @@ from napari_dipmtv.phantom import count_series, make_volume
 from napari_dipmtv.settings.phantom import PhantomSettings
 from napari_dipmtv.settings.trust import TrustSettings
 from napari_dipmtv.states import run
-from napari_dipmtv.trust.figures import save_figures
 from napari_dipmtv.trust.progress import PROGRESS, load_progress, save_progress
+from napari_dipmtv.trust.saving import facts_of, save_study
 from napari_dipmtv.trust.study import study
-from napari_dipmtv.trust.words import report_text
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTICLE = PhantomSettings(
@@ -48,12 +47,15 @@ def main(out: Path) -> None:
             reached[0] = state.iteration
             print(state.iteration, "of", state.total, state.stage, flush=True)
 
-    found = run(study(series, SETTINGS, device="cpu", resume=load_progress(out)), on_state=keep).whole()
+    result = run(study(series, SETTINGS, device="cpu", resume=load_progress(out)), on_state=keep)
+    found = result.whole()
     (out / PROGRESS).unlink(missing_ok=True)
-    (out / "trust.txt").write_text(report_text(found.report), encoding="utf-8")
-    print(report_text(found.report))
-    for picture in save_figures(found, out):
+    facts = facts_of(found, SETTINGS, [], result.seconds, stopped=False, device="cpu")
+    written = save_study(found, facts, out)
+    print(facts["text"])
+    for picture in (path for path in written if path.suffix == ".png"):
         print(shutil.copyfile(picture, ROOT / "docs/images" / picture.name))
+    print("docs/images/report.png is a picture of", out / "report.html")
 
 
 if __name__ == "__main__":

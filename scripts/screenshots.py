@@ -88,7 +88,7 @@ def main() -> None:
     finish()
     reconstruct.method.setCurrentIndex(reconstruct.method.findData("dipm-tv"))
     reconstruct.forms["dipm-tv"].setValue(DIP)
-    reconstruct.pace.setValue(0.5)
+    reconstruct.stream.pace.setValue(0.5)
     inspect.level.setValue(LEVEL)
     frames: list[np.ndarray] = []
     job.preview.connect(lambda *_: QTimer.singleShot(0, lambda: frames.append(canvas(viewer))))
@@ -113,6 +113,7 @@ def main() -> None:
     finish()
     press(6, trust.job_bar.start)
     finish()
+    trust.probability.setCurrentText("void")
     trust.probability.activated.emit(trust.probability.currentIndex())
     trust.verticalScrollBar().setValue(trust.job_bar.y())
     save("7_trust")

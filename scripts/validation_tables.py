@@ -55,9 +55,9 @@ def published(rows: Sequence[Row]) -> str:
             ]
             axes = [_mean(here, lambda r, a=a: r["published_resolution_nm"][a]) for a in "xyz"]
             fsc = [_mean(here, lambda r, a=a: r.get("fsc_nm", {}).get(a)) for a in ("all", "x", "y", "z")]
-            cells = [f"{noise:.0%}", method, *_cells(known, ".3f"), " / ".join(_cells(axes, ".1f"))]
+            cells = [f"{noise:.0%}", method, *_cells(known, ".3f"), _slashed(axes)]
             cells += [
-                " / ".join(_cells(fsc, ".1f")),
+                _slashed(fsc),
                 *_cells([_mean(here, lambda r: r["edge_nm"])], ".1f"),
                 str(len(here)),
             ]
@@ -69,7 +69,7 @@ def published(rows: Sequence[Row]) -> str:
 
 def skins(rows: Sequence[Row]) -> str:
     """Found thickness beside the true one."""
-    return "### Thin skins\n\nFound thickness in nm (voxels); mean of the seeds.\n\n" + _by_method(
+    return "### Thin skins\n\nFound thickness in nm, which are voxels; mean of the seeds.\n\n" + _by_method(
         rows,
         "true skin",
         [(f"{s:g} nm", f"skin {s:g}") for s in SKINS_NM],
@@ -290,6 +290,10 @@ def _mean(rows: Sequence[Row], of: Callable[[Row], Any]) -> float | None:
 
 def _cells(values: Sequence[float | None], form: str) -> list[str]:
     return ["–" if value is None else f"{value:{form}}" for value in values]
+
+
+def _slashed(values: Sequence[float | None]) -> str:
+    return " / ".join(_cells(values, ".1f")) if any(value is not None for value in values) else "–"
 
 
 def _smallest(found: Row) -> str:

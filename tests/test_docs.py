@@ -24,7 +24,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 # the README shows the real numbers; a test has seconds
 SMALLER = {
     "ITERATIONS = 250": "ITERATIONS = 2",
-    "DipSettings(": "DipSettings(network_input='random', filters=(4, 4), skips=(2, 2), ",
+    "DipSettings(": "DipSettings(network_input='random', filters=(4, 4), skips=(2, 2), polish=0, crop=False, ",
     "SimulationSettings()": "SimulationSettings.from_mapping({'phantom': {'field_voxels': 24, 'size_nm': 15, "
     "'shell_nm': 3, 'void_radius_nm': 1.2}, 'tilt_step_deg': 35, 'dose_e_per_a2': 1e5})",
 }

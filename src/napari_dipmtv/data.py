@@ -325,13 +325,16 @@ class Alignment:
             raise InputError(
                 expected("shifts", "finite numbers of shape (t, 2)", shifts.shape, "Align again")
             )
+        if len(self.scales) not in (0, len(self.quality)):
+            got = f"{len(self.scales)} for {len(self.quality)} errors"
+            raise InputError(expected("scales", "one per round, or none", got, "Align again"))
 
     def __str__(self) -> str:
         """What was found, for a person."""
         error = self.axis_angle_error_deg
         turned = f"Tilt axis {self.axis_angle_deg:+.2f}"
         if error == np.inf:
-            turned = "Tilt axis taken as vertical (these views do not tell its angle)"
+            turned += "° from vertical, which these views do not tell"
         elif error is None:
             turned += "° from vertical"
         else:

@@ -85,9 +85,12 @@ class ReferencePair:
 
 
 def load(
-    source: Path | str | Sequence[Path], tilts_deg: Sequence[float] | None = None, *, bin_pixels: int = 1
+    source: Path | str | Sequence[Path] | TiltTable,
+    tilts_deg: Sequence[float] | None = None,
+    *,
+    bin_pixels: int = 1,
 ) -> SpectrumSeries:
-    """Load dual EELS spectrum images from a folder or a list of files; see `io.spectrum_images.load_series`.
+    """Load dual EELS spectrum images from a folder, files or their table; see `io.spectrum_images.load_series`.
 
     ``bin_pixels`` along y and x are added up while reading, for series larger than the memory.
     """
@@ -209,14 +212,25 @@ def edx(
     KeyboardInterrupt
         When stopped: maps of a part of the tilts would be mistaken for all.
     """
+    states = edx_states(source, lines, settings, bin_pixels=bin_pixels)
+    return run(states, on_state=on_state, should_stop=should_stop).whole()
+
+
+def edx_states(
+    source: Path | str | Sequence[Path] | TiltTable,
+    lines: Sequence[str],
+    settings: EdxSettings | None = None,
+    *,
+    bin_pixels: int = 1,
+) -> Iterator[State[ChannelMaps]]:
+    """Like `edx`, as an iterator of states, one per tilt."""
     from napari_dipmtv.io.part import Part
     from napari_dipmtv.io.spectrum_images import open_images, series_table
     from napari_dipmtv.spectra.edx import edx_maps
 
     table = series_table(Path(source) if isinstance(source, str) else source)
     images = open_images(table, "EDS", keep=Part(bin_pixels))
-    states = edx_maps(images, lines, settings, total=len(table.headers("EDS")))
-    return run(states, on_state=on_state, should_stop=should_stop).whole()
+    yield from edx_maps(images, lines, settings, total=len(table.headers("EDS")))
 
 
 def report_alignment(

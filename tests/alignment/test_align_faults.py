@@ -123,5 +123,9 @@ def test_f55_all_that_an_alignment_knows_is_saved(tmp_path, boxes, error_deg):
     np.testing.assert_array_equal(back.view_quality, found.view_quality)
     for name in ("axis_angle_deg", "axis_offset_px", "axis_angle_error_deg", "quality", "scales"):
         assert getattr(back, name) == getattr(found, name)
-    words = {None: "axis +1.25° from", 0.21: "axis +1.25 ± 0.21° from", np.inf: "taken as vertical"}
+    words = {
+        None: "axis +1.25° from",
+        0.21: "axis +1.25 ± 0.21° from",
+        np.inf: "+1.25° from vertical, which these views do not tell",
+    }
     assert words[error_deg] in str(back)

@@ -36,7 +36,7 @@ def drifted(series: TiltSeries, seed: int) -> tuple[ChannelMaps, F64]:
 
 
 def test_both_modalities_come_into_one_frame(still: FusedSimulation) -> None:
-    """The remaining shifts of all views together are no more than a movement of the object, up to a third of a pixel."""
+    """What remains of the shifts of all views is a movement of the object, up to a third of a pixel."""
     maps, moved = drifted(still.chemical, 1)
     images, haadf_moved = drifted(still.haadf, 2)
     series, haadf = pipeline.align_both(maps, images, QUICK, "cpu")

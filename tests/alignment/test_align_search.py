@@ -85,11 +85,21 @@ def test_f24_a_ball_has_no_axis_angle_and_says_so(likely):
     assert states[-1].iteration == states[-1].total == 4
 
 
+def test_a_known_axis_angle_is_applied_and_searched_around(likely):
+    """A ball tells no angle, so the given one stays; without a search it is taken as it is."""
+    given = AlignSettings(rounds=1, coarsest_binning=1, axis_angle_deg=-7.5, max_axis_angle_deg=1)
+    for settings, error in ((given, np.inf), (given.replace(find_axis_angle=False), None)):
+        found = run(estimate(balls(24, 1.0, 5), settings, reconstruct=likely)).value
+        assert found.axis_angle_deg == -7.5
+        assert found.axis_angle_error_deg == error
+
+
 @pytest.mark.parametrize("angle_deg", [-8.0, 2.5])
 def test_f24_a_turned_axis_is_found_and_its_error_stated(plant, likely, angle_deg):
     shifts = np.random.default_rng(4).uniform(-2, 2, (9, 2))
     planted = plant(shifts, angle_deg, 0.0, relative_noise=0.15, seed=4)
-    settings = AlignSettings(rounds=3, max_axis_angle_deg=12)
+    near = {"axis_angle_deg": -7.0, "max_axis_angle_deg": 2} if angle_deg < 0 else {"max_axis_angle_deg": 12}
+    settings = AlignSettings(rounds=3, **near)
     found = run(estimate(planted.maps, settings, reconstruct=likely)).value
     assert 0.03 < found.axis_angle_error_deg < 0.3
     assert abs(found.axis_angle_deg - angle_deg) < 0.3

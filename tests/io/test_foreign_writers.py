@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from foreign_files import write_zspy
 
-from napari_dipmtv.data import EnergyAxis
+from napari_dipmtv.data import EnergyAxis, SpectrumSeries
 from napari_dipmtv.errors import ReadError
+from napari_dipmtv.io.companions import load_companions
 from napari_dipmtv.io.guard import sha256
 from napari_dipmtv.io.headers import probe
 from napari_dipmtv.io.reports import provenance
-from napari_dipmtv.io.spectrum_images import load_spectrum_image
+from napari_dipmtv.io.spectrum_images import load_spectrum_image, save_series
 from napari_dipmtv.io.tilt_table import survey
 
 COUNTS = np.random.default_rng(0).poisson(40.0, (3, 4, 30)).astype(np.uint16)  # (y, x, e)
@@ -82,6 +83,35 @@ def test_zarr_of_hyperspy(tmp_path: Path, zipped: bool) -> None:
     np.testing.assert_array_equal(image.counts, COUNTS)
     assert (image.energy, image.pixel_nm, image.beam_kev) == (ENERGY, 0.37, 200.0)
     assert list(provenance({}, inputs=[tmp_path])["inputs"].values()) == [sha256(path)]
+
+
+def write_image(path: Path, image: np.ndarray, title: str) -> None:
+    """One image as HyperSpy writes it."""
+    whole = signal()
+    whole["axes"] = [
+        {**axis, "size": size, "navigate": False}
+        for axis, size in zip(whole["axes"], image.shape, strict=False)
+    ]
+    whole |= {"data": image, "metadata": {"General": {"title": title}, "Signal": {"signal_type": ""}}}
+    import_module("rsciio.hspy").file_writer(str(path), whole)
+
+
+def test_adf_images_beside_dual_eels(tmp_path: Path, series: SpectrumSeries) -> None:
+    save_series(series, tmp_path)
+    assert load_companions(survey(tmp_path)) is None
+    images = np.random.default_rng(0).random((3, 5, 4)).astype(np.float32)
+    for pair, image in zip(series.tilts, images, strict=True):
+        write_image(tmp_path / f"SI_ADF_{pair.tilt_deg:+g}deg.hspy", image, "survey")
+        write_image(tmp_path / f"SI_BF_{pair.tilt_deg:+g}deg.hspy", -image, "survey")
+    table = survey(tmp_path)
+    assert not table.problems
+    found = load_companions(table)
+    assert found is not None
+    np.testing.assert_array_equal(found.data[0], images)
+    assert (found.channels, found.tilts_deg, found.pixel_nm) == (("HAADF",), series.tilts_deg, 0.37)
+    (tmp_path / "SI_ADF_+17.5deg.hspy").unlink()
+    with pytest.raises(ReadError, match=r"one at each tilt, got none for lowloss_\+017\.5"):
+        load_companions(survey(tmp_path))
 
 
 def part(path: Path, name: str) -> Path:

@@ -27,9 +27,11 @@ def dock(bench: Bench, qtbot: Any) -> AlignWidget:
     qtbot.addWidget(widget)
     with qtbot.waitExposed(widget):
         widget.show()
+    widget.activateWindow()  # keys go to the active window
     bench.assume_aligned()
     show_view(bench, 3)
     qtbot.mouseClick(widget.mend.findChild(QPushButton), Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(widget.isActiveWindow)
     return widget
 
 

@@ -23,6 +23,7 @@ CLICKS = 8
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2400)
 def test_from_open_sample_to_the_void_in_eight_clicks(
     make_napari_viewer: Any, qtbot: Any, npe2pm: Any, repository: Path, tmp_path: Path
 ) -> None:
@@ -41,7 +42,7 @@ def test_from_open_sample_to_the_void_in_eight_clicks(
     assert isinstance(main, MainWidget)
     look("dock")
     viewer.open_sample("napari-dipmtv", "nanocube")
-    qtbot.waitUntil(lambda: main.bench.session.has("series"), timeout=120_000)
+    qtbot.waitUntil(lambda: main.bench.session.has("series"), timeout=600_000)
     look("sample")
     quick = main.panels[0].quick
     assert quick.start.isVisible()
@@ -49,9 +50,9 @@ def test_from_open_sample_to_the_void_in_eight_clicks(
     qtbot.mouseClick(quick.start, Qt.MouseButton.LeftButton)
     clicks = 3  # Plugins > DIPm-TV, File > Open Sample, Quick look
     assert quick.start.text() == STOP
-    qtbot.waitUntil(lambda: "reconstructing" in quick.words.text(), timeout=600_000)
+    qtbot.waitUntil(lambda: "reconstructing" in quick.words.text(), timeout=1_200_000)
     look("reconstructing")
-    qtbot.waitUntil(lambda: not quick.going, timeout=600_000)
+    qtbot.waitUntil(lambda: not quick.going, timeout=1_200_000)
     assert quick.words.text().startswith("Done")
     look("void")
     qtbot.mouseClick(main.steps.button(5), Qt.MouseButton.LeftButton)

@@ -46,6 +46,7 @@ def inspect(bench: Bench, qtbot: Any) -> InspectWidget:
     bench.session.add_result(
         Reconstruction(cube(), "SIRT", aligned, "sirt", settings, "cpu", {}, 9, 1.5, False)
     )
+    bench.layers.show_volume(cube(), "SIRT", "volume 0")
     return widget
 
 
@@ -112,7 +113,6 @@ def test_chi_square_and_signal_to_noise_come_and_go(bench: Bench, qtbot: Any) ->
 
 def test_a_click_in_a_plane_moves_the_point(inspect: InspectWidget, bench: Bench, qtbot: Any) -> None:
     plot, viewer = inspect.ortho, bench.viewer_for_test
-    inspect.resize(420, 900)
     plot.setParent(None)
     qtbot.addWidget(plot)
     plot.resize(420, 150)
@@ -126,7 +126,6 @@ def test_a_click_in_a_plane_moves_the_point(inspect: InspectWidget, bench: Bench
 
 
 def test_level_and_rendering_reach_every_channel(inspect: InspectWidget, bench: Bench) -> None:
-    bench.layers.show_volume(cube(), "SIRT", "volume 0")
     layers = list(bench.layers.alive("volume 0").values())
     before = [layer.iso_threshold for layer in layers]
     inspect.level.setValue(1.0)

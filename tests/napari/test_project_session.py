@@ -267,8 +267,8 @@ def test_an_earlier_result_is_exported_with_the_maps_that_it_was_made_of(
 
 
 def test_the_history_tells_every_run(worked: Bench, qtbot: Any) -> None:
-    dialog = menu_of(worked, qtbot).show_history()
-    qtbot.addWidget(dialog)
+    menu = menu_of(worked, qtbot)
+    dialog = menu.show_history()
     told = [[dialog.table.item(r, c).text() for c in (1, 2)] for r in range(dialog.table.rowCount())]
     assert told == [["reconstruct", "Iterations 7"], ["load", "usual"]]
     assert "done in" in dialog.table.item(0, 3).text()

@@ -11,6 +11,7 @@ import tifffile
 from typer.testing import CliRunner
 
 from napari_dipmtv.cli.app import app
+from napari_dipmtv.io.hspy import Axis, hspy_bytes
 from napari_dipmtv.phantom import eels, simulate
 from napari_dipmtv.settings.simulation import SimulationSettings
 
@@ -29,6 +30,10 @@ def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("spectra")
     simulation = simulate(SETTINGS)
     simulation.write(folder)
+    side = simulation.fe_maps.data.shape[-1]
+    axes = [Axis(name, side, simulation.fe_maps.pixel_nm, 0.0, "nm", navigate=False) for name in "yx"]
+    for tilt, image in zip(simulation.fe_maps.tilts_deg, simulation.fe_maps.data.sum(axis=0), strict=True):
+        (folder / f"ADF_{tilt:+g}deg.hspy").write_bytes(hspy_bytes(image, axes, "survey", {}))
     return folder, simulation
 
 
@@ -44,6 +49,9 @@ def check_maps(out: Path, simulation, least):
         assert np.corrcoef(maps.ravel(), simulation.fe_maps.data[i].ravel())[0, 1] > least
     table = np.genfromtxt(out / "m_references.csv", delimiter=",", names=True)
     assert table.dtype.names == ("energy_ev", "FeO", "Fe3O4")
+    np.testing.assert_array_equal(
+        tifffile.imread(out / "haadf/maps_HAADF.tif"), simulation.fe_maps.data.sum(axis=0)
+    )
 
 
 def test_automatic_references(measured, tmp_path):

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +16,7 @@ from napari_dipmtv.settings.tomo import CsTvSettings
 from napari_dipmtv.states import run
 from napari_dipmtv.sweep.search import sweep
 from napari_dipmtv.sweep.space import parse_axis
-from napari_dipmtv.sweep.workers import cluster, distributed, held, serial
+from napari_dipmtv.sweep.workers import cluster, distributed, held, own_gpu, serial, threads_limited
 
 pytest.importorskip("distributed")
 AXES = [parse_axis("tv_strength=0.05,0.1,0.3", CsTvSettings)]
@@ -56,6 +57,21 @@ def test_a_cluster_gives_the_bits_of_one_process_and_survives_a_lost_worker(
     assert squares == {"0": 0, "1": 1, "2": 4, "3": 9}
     assert (tmp_path / "died").exists()
     assert os.environ.get("OMP_NUM_THREADS") == before
+
+
+def test_local_workers_share_the_gpus_out() -> None:
+    assert [own_gpu(worker, 2) for worker in range(4)] == [0, 1, 0, 1]
+    assert own_gpu(0, 1) is None
+    assert own_gpu("tcp://10.0.0.5:40000", 4) is None
+
+
+def test_a_job_computes_on_the_gpu_of_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    monkeypatch.setattr("torch.cuda.set_device", taken.append)
+    monkeypatch.setattr("distributed.get_worker", lambda: SimpleNamespace(name=6))
+    with threads_limited(1):
+        assert taken == [2]
 
 
 def test_serial_jobs_keep_their_order() -> None:

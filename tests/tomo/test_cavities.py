@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 import torch
 from particles import counted, particle
+from scipy import ndimage
 
 from napari_dipmtv.data import Volume
 from napari_dipmtv.errors import InputError
 from napari_dipmtv.settings.tomo import DipSettings
+from napari_dipmtv.tomo import cavities
 from napari_dipmtv.tomo.cavities import EVIDENCE, Cavity, ball, find_cavities, openings
 from napari_dipmtv.tomo.data_term import data_misfit
 from napari_dipmtv.tomo.dip_tv import dip_tv
 from napari_dipmtv.tomo.problem import pose
 
 CPU = torch.device("cpu")
+one_ball = cavities._best
 PLANTED = Cavity((12, 11, 13), 2.5, 0)
 
 
@@ -53,6 +56,19 @@ def test_a_planted_void_is_found_where_it_is() -> None:
     assert first.radius_px == pytest.approx(PLANTED.radius_px, abs=1)
     assert first.evidence > 2 * EVIDENCE
     assert not others
+
+
+def test_what_a_wrong_volume_gains_by_any_change_is_no_cavity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thin place beside a dense one, drawn flat: to double a ball gains more than to empty one."""
+    drawn = particle(24)
+    thin, dense = (ball(Cavity((12, 11, x), 2.5, 0), (24, 24, 24)).numpy() for x in (8, 15))
+    uneven = drawn.replace(data=drawn.data * (1 - 0.65 * thin + dense))
+    assert not found_in(uneven, drawn, 4.0)
+    assert found_in(with_void(drawn), drawn, 4.0)
+    monkeypatch.setattr(
+        cavities, "_best", lambda *given, factor: one_ball(*given, factor=0) if not factor else None
+    )
+    assert found_in(uneven, drawn, 4.0)
 
 
 def test_the_evidence_is_the_likelihood_ratio() -> None:
@@ -104,8 +120,8 @@ def test_separate_networks_open_the_cavity_of_all_channels() -> None:
     problem = pose(counted(truth, 20.0), CPU)
     inside = ball(PLANTED, (24, 24, 24)).numpy() == 1
     depth = []
-    for cavities in (True, False):
-        *_, last = dip_tv(problem, settings.replace(cavities=cavities))
+    for opened in (True, False):
+        *_, last = dip_tv(problem, settings.replace(cavities=opened))
         depth.append(float(last.snapshot().data.sum(axis=0)[inside].mean()))
         assert ("cavity 1" in last.stage) == cavities
     assert depth[0] < 0.75 * depth[1]

@@ -22,7 +22,7 @@ from napari_dipmtv.tomo.reconstruct import reconstruct, reconstruct_states
 from napari_dipmtv.tomo.sirt import sirt
 
 CPU = torch.device("cpu")
-SMALL = DipSettings(iterations=60, filters=(8, 16, 16), skips=(0, 0, 0), average=0.9)
+SMALL = DipSettings(iterations=12, filters=(8, 16, 16), skips=(0, 0, 0), average=0.9, polish=0)
 RANDOM = SMALL.replace(network_input="random", crop=False, output="softplus", skips=(4, 4, 4))
 QUICK = {
     "sirt": SirtSettings(iterations=5),
@@ -92,9 +92,9 @@ def test_cs_tv_reaches_the_minimum_of_its_own_cost(series: TiltSeries, kind: str
 
 
 def test_dipm_tv_beats_cs_tv_on_a_noisy_particle() -> None:
-    truth = particle(32)
+    truth = particle()
     series = counted(truth, 1.0)
-    settings = DipSettings(iterations=150)
+    settings = DipSettings(iterations=100, filters=(8, 16, 32))
     dip = reconstruct(series, "dipm-tv", settings)
     assert error(dip.volume, truth) < error(reconstruct(series, "cs-tv").volume, truth)
 
@@ -104,7 +104,7 @@ def test_volume_has_the_units_and_the_mass_of_the_maps(
     method: Method, series: TiltSeries, truth: Volume
 ) -> None:
     settings = SirtSettings(iterations=30) if method == "sirt" else None
-    settings = SMALL.replace(iterations=150) if "dip" in method else settings
+    settings = SMALL.replace(iterations=80) if "dip" in method else settings
     volume = reconstruct(series, method, settings).volume
     assert volume.data.dtype == np.float32
     assert volume.data.shape == truth.data.shape
@@ -140,7 +140,7 @@ def test_f01_broken_pixels_do_not_spread(method: Method, series: TiltSeries, tru
     broken = series.data.copy()
     holes = np.random.default_rng(1).random(broken.shape[1:]) < 0.05
     broken[:, holes] = np.nan
-    settings = {"sirt": SirtSettings(), "cs-tv": CsTvSettings(), "dipm-tv": SMALL.replace(iterations=150)}[
+    settings = {"sirt": SirtSettings(), "cs-tv": CsTvSettings(), "dipm-tv": SMALL.replace(iterations=80)}[
         method
     ]
     clean = error(reconstruct(series, method, settings).volume, truth)
@@ -287,7 +287,7 @@ def test_f33_bfloat16_that_fails_falls_back_and_says_so(
     series: TiltSeries, broken_gradient: Callable[[int, int], None]
 ) -> None:
     broken_gradient(3, 1)
-    states = list(reconstruct_states(series, "dipm-tv", SMALL.replace(precision="bfloat16", iterations=6)))
+    states = list(reconstruct_states(series, "dipm-tv", RANDOM.replace(precision="bfloat16", iterations=6)))
     assert "float32" in states[-1].stage
     assert "float32" not in states[-4].stage
     assert np.isfinite(states[-1].snapshot().data).all()
@@ -297,7 +297,7 @@ def test_f32_a_lost_gradient_halves_the_learning_rate(
     series: TiltSeries, broken_gradient: Callable[[int, int], None]
 ) -> None:
     broken_gradient(3, 2)
-    states = list(reconstruct_states(series, "dipm-tv", SMALL.replace(precision="float32", iterations=6)))
+    states = list(reconstruct_states(series, "dipm-tv", RANDOM.replace(precision="float32", iterations=6)))
     assert states[-1].iteration == 6
     assert "halved 2 times" in states[-1].stage
     assert np.isfinite(states[-1].snapshot().data).all()
@@ -307,7 +307,7 @@ def test_f32_a_hopeless_run_keeps_the_last_good_volume(
     series: TiltSeries, broken_gradient: Callable[[int, int], None]
 ) -> None:
     broken_gradient(3, 100)
-    result = reconstruct(series, "dipm-tv", SMALL.replace(precision="float32"))
+    result = reconstruct(series, "dipm-tv", RANDOM.replace(precision="float32"))
     assert result.stopped
     assert result.iterations == 3
     assert "learning rate" in result.notes[0]

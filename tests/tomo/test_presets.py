@@ -163,8 +163,9 @@ def test_the_step_of_the_lowest_loss_is_returned(series: TiltSeries) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["EELS simulation", "EDX experiment"])
 def test_a_published_recipe_runs_to_a_sensible_volume(name: str, truth: Volume) -> None:
-    result = reconstruct(counted(truth, 2.0), "dipm-tv", published(name).replace(iterations=60))
-    assert error(result.volume, truth) < 0.5
+    """Of maps of little noise, for which they were written; a step of lowest loss follows any other noise."""
+    result = reconstruct(counted(truth, 200.0), "dipm-tv", published(name).replace(iterations=60))
+    assert error(result.volume, truth) < 0.45
     assert "validation" not in result.losses
 
 

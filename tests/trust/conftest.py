@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_dipmtv.data import TiltSeries, Volume
-from napari_dipmtv.phantom import count_series, make_volume
+from napari_dipmtv.phantom import count_series, make_volume, true_measures
 from napari_dipmtv.settings.phantom import PhantomSettings
 from napari_dipmtv.settings.tomo import SirtSettings
 from napari_dipmtv.trust.repeats import Maker
@@ -28,7 +28,13 @@ def particle(void_radius_nm: float, field: int = 26) -> Volume:
         void_y_nm=0,
         void_z_nm=0,
     )
-    return make_volume(settings)
+    true = true_measures(settings)
+    sizes = {
+        "FeO core volume": true.core_nm3,
+        "Fe3O4 shell volume": true.shell_nm3,
+        "FeO skin volume": true.skin_nm3,
+    }
+    return make_volume(settings).replace(metadata={"true": sizes})
 
 
 @pytest.fixture(scope="session")

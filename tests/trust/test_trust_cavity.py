@@ -135,11 +135,14 @@ def test_an_interrupted_test_keeps_its_refits(hollow, counted, maker) -> None:
     assert np.array_equal(end.snapshot().null, states[-1].snapshot().null)
 
 
-def test_only_a_segmented_void_is_filled(hollow, solid) -> None:
-    assert without_void(solid, None) == (solid, None)
-    filled, centre = without_void(hollow, None)
+def test_the_particle_without_its_void_is_full_and_still_explains_the_rest(hollow, solid, counted) -> None:
+    series = counted(hollow, noise=0.1)
+    filled, centre = without_void(series, hollow, None)
     assert centre == pytest.approx([12.5] * 3, abs=0.3)
-    assert filled.data.sum() > 1.005 * hollow.data.sum()
+    assert filled.data.sum(axis=0)[12:14, 12:14, 12:14].min() > 40  # FeO holds 48 per nm³
+    same, nowhere = without_void(counted(solid, noise=0.1), solid, None)
+    assert nowhere is None
+    assert np.linalg.norm(same.data - solid.data) < 0.3 * np.linalg.norm(solid.data)
 
 
 def test_maps_without_statistics_are_refused(solid, counted) -> None:
@@ -166,7 +169,7 @@ def test_words_say_what_was_assumed() -> None:
     )
     text = cavity_text(found)
     assert "The data demand a void: 28.0 nats" in text
-    assert "p = 0.01, taking the filled volume as known" in text
+    assert "p = 0.01, taking the particle without it as known" in text
     assert "at most 9.7 nats: p = 0.33" in text
     assert "4 nm 100 %" in text
     assert "do not demand" in cavity_text(

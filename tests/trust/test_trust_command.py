@@ -40,7 +40,7 @@ def asked(hollow, counted, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = runner.invoke(app, [*words, "--device", "cpu", "--out", str(folder / "volume")])
     assert made.exit_code == 0, made.output
     words = ["trust", str(folder / "maps"), "--volume", str(folder / "volume"), "--device", "cpu"]
-    words += ["--reference", str(folder / "reference"), "--out", str(folder / "trust")]
+    words += ["--reference", str(folder / "reference"), "--out", str(folder / "trust"), "--svg"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parts, "COMPARED", ("sirt",))  # the others take seconds to minutes
         done = runner.invoke(app, [*words, *(f"--set={name}={value}" for name, value in SHORT.items())])
@@ -95,4 +95,5 @@ def test_the_page_answers_first(asked: Path, facts: dict) -> None:
     assert places == sorted(places)
     assert facts["verdict"][0].replace("'", "&#x27;") in html
     assert "trust_methods" not in html  # captions are words
-    assert html.count("data:image/png") == 4
+    assert html.count("data:image/png") == len(list(asked.glob("trust_*.svg"))) == 4
+    assert "p = 0.05" in (asked / "trust_null.svg").read_text(encoding="utf-8")  # text that can be searched

@@ -8,8 +8,9 @@ import pytest
 from napari_dipmtv.errors import GeometryError, InputError
 from napari_dipmtv.states import run
 from napari_dipmtv.trust.calibration import covered, reliability
-from napari_dipmtv.trust.ensemble import ensemble, interval
+from napari_dipmtv.trust.ensemble import ensemble
 from napari_dipmtv.trust.held_out import held_out, without_view
+from napari_dipmtv.trust.members import interval
 from napari_dipmtv.trust.resample import noise_variance
 
 
@@ -121,3 +122,20 @@ def test_held_out_goes_on_where_it_was_and_refuses_three_views(hollow, counted, 
     with pytest.raises(InputError, match="4 views"):
         next(held_out(few, maker))
     assert noise_variance(few).shape == few.data.shape
+
+
+def test_planted_members_take_the_bias_of_blurred_layers_off(hollow, counted, maker) -> None:
+    """SIRT of 26 voxels makes the skin half again as thick; the estimate of the object does not."""
+    truth = {"FeO core volume": 0.0, "Fe3O4 shell volume": 0.0, "FeO skin volume": 0.0}
+    sizes = hollow.metadata["true"]
+    truth = {name: sizes[name] for name in truth}
+    series = counted(hollow, noise=0.15)
+    found = run(ensemble(series, reconstructed(maker, series), maker, members=5)).value
+    known = {one.name: one for one in found.intervals}
+    for name, true in truth.items():
+        one = known[name]
+        assert abs(one.mean / true - 1) < 0.12
+        assert one.low95 < one.low68 < one.mean < one.high68 < one.high95
+    raw = np.mean([abs(known[n].value / t - 1) for n, t in truth.items()])
+    best = np.mean([abs(known[n].mean / t - 1) for n, t in truth.items()])
+    assert best < 0.4 * raw

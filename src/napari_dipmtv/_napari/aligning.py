@@ -94,10 +94,15 @@ class Aligning(Reconstructing):
     def _go_to(self, step: Callable[[AlignmentHistory], AlignmentHistory]) -> None:
         if not self.moving:
             self._refuse_while_running()
+        self.session.alignments = step(self._history)
+        self._catch_up()
+
+    @property
+    def _history(self) -> AlignmentHistory:
         history = self.session.alignments
-        if history is not None:
-            self.session.alignments = step(history)
-            self._catch_up()
+        if history is None:
+            raise InputError(expected("alignment", "one that was made here", "none", "Align the maps first"))
+        return history
 
     def _catch_up(self, *_: object) -> None:
         """Apply the alignment that counts, unless the series is of that one already."""
@@ -108,10 +113,8 @@ class Aligning(Reconstructing):
             self._apply(self.align_settings)
 
     def _apply(self, settings: AlignSettings) -> None:
-        maps, history, device = self.session.value("maps"), self.session.alignments, preferences().device
+        maps, wanted, device = self.session.value("maps"), self._history.now, preferences().device
         reached = self.session.value("tilt_series")
-        if history is None:
-            raise InputError(expected("alignment", "one that was made here", "none", "Align the maps first"))
 
         def keep(result: Result[Aligned]) -> None:
             self._settings["align"] = settings
@@ -121,7 +124,7 @@ class Aligning(Reconstructing):
         def give_up() -> None:
             self.session.alignments = _begun(reached, "before a move that failed")
 
-        compute = lambda: _judged(maps, history.now, settings, device)  # noqa: E731
+        compute = lambda: _judged(maps, wanted, settings, device)  # noqa: E731
         self._run("move", "tilt_series", lambda: once("Moving", compute), keep, on_failed=give_up)
 
     def _put(self, result: Result[Aligned]) -> None:

@@ -70,8 +70,8 @@ class KeptRun:
             self.series = self.series or load_series(self.since)
             start = load_checkpoint(self.since.folder)
         assert self.series is not None
-        recorder = self._recorder(self.series, start)
         computed = with_threads(self._computed(self.series, start), self.choice.threads)
+        recorder = self._recorder(self.series, start)
         yield from rescued(computed if recorder is None else self._recorded(computed, recorder))
 
     def _computed(self, series: TiltSeries, start: Checkpoint | None) -> Iterator[State[Volume]]:

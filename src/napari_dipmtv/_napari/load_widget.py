@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_dipmtv._napari.demo_settings import demo_settings
+from napari_dipmtv._napari.edx_box import EdxBox
 from napari_dipmtv._napari.forms import SettingsForm, folded
 from napari_dipmtv._napari.job_bar import JobBar
 from napari_dipmtv._napari.quick_box import QuickBox
@@ -121,6 +122,7 @@ class LoadWidget(StageWidget):
         self.map_source = SettingsForm(MapSource)
         self.demo_form = SettingsForm(SimulationSettings)
         self.demo_form.setValue(demo_settings())
+        self.edx = EdxBox(self.bench)
         self.load_bar = JobBar(self.bench.job, "load", "", "Load data with the buttons above")
         self.table = QTableWidget(0, 4)
         self.table.setToolTip("The views of the series, sorted by tilt")
@@ -158,6 +160,8 @@ class LoadWidget(StageWidget):
         self.body.addWidget(
             folded("About the demo: particle and measurement", self.demo_form, "What the demo simulates")
         )
+        self.edx_group = folded("Maps of X-ray lines (EDX)", self.edx, "EDX spectrum images, one per tilt")
+        self.body.addWidget(self.edx_group)
         self.body.addWidget(self.load_bar)
         self.body.addWidget(self.table)
         self.body.addWidget(self.tilts)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info
 
+from napari_dipmtv import pipeline
 from napari_dipmtv._napari.dropped import tidy
 from napari_dipmtv._napari.iterators import once
 from napari_dipmtv._napari.runs import Runs, telling
@@ -21,6 +22,7 @@ from napari_dipmtv.states import Result
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_dipmtv.settings.edx import EdxSettings
     from napari_dipmtv.settings.simulation import SimulationSettings
 
 
@@ -67,6 +69,16 @@ class Loading(Runs):
             self.session.load(stage_of(result.value), result.value, inputs=_paths(paths))
 
         self._run("load", "maps", lambda: once("Reading", lambda: read_maps(paths, source)), keep, source)
+
+    def load_edx(self, source: Path, lines: Sequence[str], settings: EdxSettings, bin_pixels: int) -> None:
+        """Make maps of X-ray lines as new data from a folder of EDX spectrum images, one tilt in memory at a time."""
+
+        def keep(result: Result[Any]) -> None:
+            self.session.load("maps", result.value, inputs=(source,))
+
+        self._run(
+            "load", "maps", lambda: pipeline.edx_states(source, lines, settings, bin_pixels=bin_pixels), keep
+        )
 
     def load_demo(self, settings: SimulationSettings) -> None:
         """Simulate a dual EELS tilt series as new data, with the regions that a person would draw."""

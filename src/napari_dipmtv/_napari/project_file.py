@@ -9,6 +9,7 @@ from pathlib import Path
 from pprint import pformat
 from typing import Any
 
+from napari_dipmtv._napari.haadf_source import HaadfSource
 from napari_dipmtv._napari.regions import pixel_outlines
 from napari_dipmtv._napari.session import TITLES, Reconstruction, Session
 from napari_dipmtv._napari.sources import MapSource
@@ -16,10 +17,10 @@ from napari_dipmtv.data import Region, Segmentation, TiltSeries
 from napari_dipmtv.errors import InputError, ReadError, expected
 from napari_dipmtv.io.checkpoints import fingerprint
 from napari_dipmtv.io.map_folder import INDEX
-from napari_dipmtv.io.project import PROJECT_SUFFIX, Inputs, Project, Reconstruct, RegionOutline
+from napari_dipmtv.io.project import PROJECT_SUFFIX, Fuse, Inputs, Project, Reconstruct, RegionOutline
 from napari_dipmtv.io.run_folder import RUNS, SavedRun, load_series, saved_runs
 from napari_dipmtv.settings.base import StageSettings
-from napari_dipmtv.settings.tomo import METHODS, Method
+from napari_dipmtv.settings.tomo import METHODS
 
 # stages of the window whose settings are fields of a project of the same name
 _SAME = ("prepare", "references", "unmix", "align", "segment")
@@ -55,11 +56,17 @@ def project_of(session: Session, settings: Mapping[str, StageSettings], output: 
     given: dict[str, Any] = {name: settings[name] for name in _SAME if name in settings}
     if session.has("volume"):
         made: Reconstruction = session.value("volume")
-        chosen = made.settings.get("reconstruct", METHODS[made.method]())
-        given["reconstruct"] = Reconstruct(
-            method=made.method, settings=chosen.model_dump(exclude_defaults=True), device=made.device
-        )
+        if made.method in METHODS:
+            chosen = made.settings.get("reconstruct", METHODS[made.method]())
+            given["reconstruct"] = Reconstruct(
+                method=made.method, settings=chosen.model_dump(exclude_defaults=True), device=made.device
+            )
+        else:
+            given["reconstruct"] = Reconstruct(device=made.device)
     inputs = _inputs(session, settings.get("load"))
+    haadf = settings.get("haadf")
+    if isinstance(haadf, HaadfSource) and not haadf.problem:
+        inputs, given["fuse"] = inputs.replace(**haadf.in_project()), settings.get("fuse", Fuse())
     return Project(inputs=inputs, output=output, **given, **way_of(session))
 
 
@@ -78,10 +85,11 @@ def way_of(session: Session) -> dict[str, Any]:
 
 def stage_settings(project: Project) -> dict[str, StageSettings]:
     """Settings of every stage for the forms, by the names of the runs."""
-    return {
-        **{name: getattr(project, name) for name in _SAME},
-        "reconstruct": project.reconstruct.method_settings(),
-    }
+    named = {name: getattr(project, name) for name in _SAME}
+    if project.inputs.haadf is None:
+        return {**named, "reconstruct": project.reconstruct.method_settings()}
+    haadf = HaadfSource.of_project(project.inputs, aligned=project.aligned)
+    return {**named, "haadf": haadf, "fuse": project.fuse, "reconstruct": project.fuse.method_settings()}
 
 
 def source_of(inputs: Inputs) -> dict[str, MapSource]:
@@ -212,12 +220,14 @@ def _report(path: Path) -> dict[str, Any] | None:
 
 def _same(project: Project, report: Mapping[str, Any]) -> bool:
     """The method and every setting that the report knows are those of the project."""
-    if report.get("method") != project.reconstruct.method:
+    stage = "reconstruct" if project.inputs.haadf is None else "fuse"
+    chosen: Reconstruct | Fuse = getattr(project, stage)
+    if report.get("method") != chosen.method:
         return False
-    noted = report.get("settings", {}).get("reconstruct")
+    noted = report.get("settings", {}).get(stage)
     if isinstance(noted, Mapping) and "method" in noted:
         noted = noted.get("settings", {})  # as `run_project` reports it
-    wanted = project.reconstruct.method_settings()
+    wanted = chosen.method_settings()
     return (noted is None or type(wanted).from_mapping(dict(noted)) == wanted) and _same_way(project, report)
 
 
@@ -236,7 +246,7 @@ def _same_way(project: Project, report: Mapping[str, Any]) -> bool:
 def _reconstruction(
     project: Project, report: Mapping[str, Any], volume: Any, series: TiltSeries
 ) -> Reconstruction:
-    method: Method = project.reconstruct.method
+    method = (project.reconstruct if project.inputs.haadf is None else project.fuse).method
     return Reconstruction(
         volume=volume,
         title=f"{TITLES[method]}, reopened",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari_dipmtv._napari.bench import Bench
 
 START, STOP = "Quick look: all steps", "Stop the quick look"
+DONE = "Done: look into the half cut. Step 6 lists the measures, step 7 asks whether the void is real."
 FAILED = "It ended early: see the message."
 TIP = (
     "From here to core, shell and void by itself: every step that is left with its usual settings, and CS-TV, which is "
@@ -45,6 +46,7 @@ class QuickBox(QWidget):
         layout.addWidget(self.start)
         layout.addWidget(self.words)
         self.start.clicked.connect(self._toggle)
+        self._tell("")
         bench.job.started.connect(self._allow)
         bench.job.finished.connect(self._on_finished)
         bench.job.stopped.connect(self._on_stopped)
@@ -96,10 +98,10 @@ class QuickBox(QWidget):
         if not self._left:
             with telling():
                 show_inside(self._bench)
-            self._end("Done: look into the half cut; step 6 lists the measures.")
+            self._end(DONE)
             return
         words, verb = self._left.pop(0)
-        self.words.setText(f"Step {self._total - len(self._left)} of {self._total}: {words} …")
+        self._tell(f"Step {self._total - len(self._left)} of {self._total}: {words} …")
         with telling():
             verb()
         if not self._bench.job.running:  # the message has been shown
@@ -118,8 +120,12 @@ class QuickBox(QWidget):
     def _end(self, words: str) -> None:
         if self.going:
             self._total, self._left = 0, []
-            self.words.setText(words)
+            self._tell(words)
             self._allow()
+
+    def _tell(self, words: str) -> None:
+        self.words.setText(words)
+        self.words.setVisible(bool(words))
 
     def _allow(self, *_: object) -> None:
         session, job = self._bench.session, self._bench.job

@@ -6,11 +6,12 @@ import time
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, QVBoxLayout
+from qtpy.QtWidgets import QComboBox, QFormLayout, QVBoxLayout
 from superqt.utils import signals_blocked
 
 from napari_dipmtv._napari.estimate_box import EstimateBox
-from napari_dipmtv._napari.forms import SettingsForm
+from napari_dipmtv._napari.forms import SettingsForm, folded
+from napari_dipmtv._napari.fuse_box import FuseBox
 from napari_dipmtv._napari.job import Progress
 from napari_dipmtv._napari.job_bar import JobBar
 from napari_dipmtv._napari.plots import Plot
@@ -19,7 +20,8 @@ from napari_dipmtv._napari.results_list import ResultsList
 from napari_dipmtv._napari.resume_box import ResumeBox
 from napari_dipmtv._napari.runs import notes_of, telling
 from napari_dipmtv._napari.session import TITLES, Reconstruction
-from napari_dipmtv._napari.stage_widget import StageWidget, enable, note, section
+from napari_dipmtv._napari.stage_widget import StageWidget, note, section
+from napari_dipmtv._napari.stream_box import StreamBox
 from napari_dipmtv.settings.presets import PRESETS, preset_of
 from napari_dipmtv.settings.tomo import METHODS
 
@@ -69,6 +71,7 @@ class ReconstructWidget(StageWidget):
         self.method.setCurrentIndex(self.method.findData(chosen.method))
         self.form.setValue(chosen.method_settings())
         self.device.setCurrentIndex(self.device.findData(chosen.device))
+        self.fuse.take(project)
 
     def refresh(self) -> None:
         """Say what is there and allow what is possible."""
@@ -106,19 +109,10 @@ class ReconstructWidget(StageWidget):
             self.device.addItem(name, name)
             self.device.setItemData(self.device.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
         self.device.setCurrentIndex(self.device.findData(chosen.device))
-        self.live = QCheckBox("Show the volume while it grows")
-        self.live.setToolTip(
-            "Sends the volume to the viewer now and then, taking at most 5 % of the computing time"
-        )
-        self.live.setChecked(chosen.preview)
-        self.pace = QDoubleSpinBox()
-        self.pace.setRange(0.1, 600)
-        self.pace.setDecimals(1)
-        self.pace.setPrefix("every ")
-        self.pace.setSuffix(" s")
-        self.pace.setValue(chosen.preview_interval_s)
+        self.stream = StreamBox(chosen.preview, chosen.preview_interval_s)
         self.estimate = EstimateBox()
         self.resume = ResumeBox()
+        self.fuse = FuseBox()
         self.job_bar = JobBar(
             self.bench.job,
             "reconstruct",
@@ -135,16 +129,16 @@ class ReconstructWidget(StageWidget):
         self.results = ResultsList()
 
     def _lay_out(self) -> None:
-        choices, growing = QFormLayout(), QHBoxLayout()
+        choices = QFormLayout()
         choices.addRow("Method", self.method)
         choices.addRow("Preset", self.preset)
         choices.addRow("Device", self.device)
-        growing.addWidget(self.live, 1)
-        growing.addWidget(self.pace)
         self.body.addLayout(choices)
         self.body.addLayout(self.pages)
-        self.body.addLayout(growing)
-        run = (self.estimate, self.resume, self.job_bar, self.notes, self.plot)
+        haadf = folded(
+            "Fuse with a HAADF series", self.fuse, "One volume that explains maps and HAADF images"
+        )
+        run = (self.stream, self.estimate, self.resume, self.job_bar, haadf, self.notes, self.plot)
         for control in (*run, section("Finished"), self.results):
             self.body.addWidget(control)
 
@@ -158,6 +152,7 @@ class ReconstructWidget(StageWidget):
         self.estimate.ask_wanted.connect(self._ask)
         self.estimate.smaller_wanted.connect(self._shrink)
         self.resume.resume_wanted.connect(self._resume)
+        self.fuse.fuse_wanted.connect(self._fuse)
         self.resume.forget_wanted.connect(self.bench.forget_offer)
         self.bench.estimated.connect(self.estimate.tell)
         self.bench.shrunk.connect(self._take_smaller)
@@ -167,18 +162,20 @@ class ReconstructWidget(StageWidget):
         self.bench.job.stated.connect(self._on_state)
         self.bench.job.stopped.connect(self._on_stopped)
         self.bench.job.failed.connect(self._on_failed)
-        self.live.toggled.connect(self._set_pace)
-        self.pace.valueChanged.connect(self._set_pace)
+        self.stream.changed.connect(self._set_pace)
         self.bench.results_changed.connect(self._list_results)
         self.results.show_wanted.connect(self.bench.show_result)
         self.results.beside_wanted.connect(self.bench.compare)
         self.results.difference_wanted.connect(self.bench.subtract)
         self.results.settings_wanted.connect(self.take_over)
-        self._allow_pace()
         self._choose_method()
 
     def take_over(self, made: Reconstruction) -> None:
         """Set method and settings as they were for a result."""
+        if made.method not in METHODS:
+            self.fuse.method.setCurrentIndex(self.fuse.method.findData(made.method))
+            self.fuse.form.setValue(made.settings["reconstruct"])
+            return
         self.method.setCurrentIndex(self.method.findData(made.method))
         self.form.setValue(made.settings["reconstruct"])
         self._name_preset()
@@ -210,16 +207,12 @@ class ReconstructWidget(StageWidget):
         with signals_blocked(self.preset):
             self.preset.setCurrentIndex(self.preset.findData(name))
 
-    @property
-    def stream_s(self) -> float | None:
-        """Shortest time between two pictures of the growing volume; None where none are wanted."""
-        return self.pace.value() if self.live.isChecked() else None
-
     def _allow(self, *_: object) -> None:
         """Offer what can be done besides the start, or say why not."""
         busy = self.bench.job.why_not
         self.estimate.allow(self.missing or self.form.problem or busy)
         self.resume.show_offer(self.bench.offer, busy)
+        self.fuse.allow(self.missing or busy)
 
     def _ask(self) -> None:
         with telling():
@@ -240,7 +233,19 @@ class ReconstructWidget(StageWidget):
         with telling():
             self._begin()
             self.bench.reconstruct(
-                self.method.currentData(), self.form.value(), self.device.currentData(), self.stream_s
+                self.method.currentData(), self.form.value(), self.device.currentData(), self.stream.every_s
+            )
+
+    def _fuse(self) -> None:
+        box = self.fuse
+        with telling():
+            self._begin()
+            self.bench.fuse(
+                box.source.value(),
+                box.method.currentData(),
+                box.form.value(),
+                self.device.currentData(),
+                self.stream.every_s,
             )
 
     def _resume(self, more: int) -> None:
@@ -250,7 +255,7 @@ class ReconstructWidget(StageWidget):
                 self.method.setCurrentIndex(self.method.findData(offer.run.method))
                 self.form.setValue(offer.run.settings(more))
             self._begin()
-            self.bench.resume(more, self.device.currentData(), self.stream_s)
+            self.bench.resume(more, self.device.currentData(), self.stream.every_s)
 
     def _begin(self) -> None:
         self.plot.clear("The losses appear here")
@@ -282,14 +287,9 @@ class ReconstructWidget(StageWidget):
             curves = {name: tuple(zip(*values, strict=True)) for name, values in progress.losses.items()}
             self.plot.curves(curves, "iteration", "loss", log=True, panels=loss_panels(tuple(curves)))
 
-    def _set_pace(self, *_: object) -> None:
-        self._allow_pace()
+    def _set_pace(self) -> None:
         if self.job_bar.mine:
-            self.bench.job.stream_every(self.stream_s)
-
-    def _allow_pace(self) -> None:
-        tip = "Shortest time between two pictures, in seconds; larger leaves more time to compute"
-        enable(self.pace, tip, "" if self.live.isChecked() else "The volume is not shown while it grows.")
+            self.bench.job.stream_every(self.stream.every_s)
 
     def _list_results(self) -> None:
         results = self.session.results

@@ -11,13 +11,13 @@ from qtpy.QtCore import Signal
 
 from napari_dipmtv._napari.compare import difference, side_by_side
 from napari_dipmtv._napari.drawing import volume_group
+from napari_dipmtv._napari.fusing import Fusing
 from napari_dipmtv._napari.iterators import once
 from napari_dipmtv._napari.kept_run import KeptRun
 from napari_dipmtv._napari.preferences import preferences
 from napari_dipmtv._napari.project_file import story_of, way_of
 from napari_dipmtv._napari.runs import notes_of, telling
 from napari_dipmtv._napari.session import TITLES, Reconstruction
-from napari_dipmtv._napari.trusting import Trusting
 from napari_dipmtv.data import TiltSeries, Volume
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.io.run_folder import RUNS, SavedRun, forget_run, saved_runs
@@ -37,7 +37,7 @@ class Offer:
     series: TiltSeries | None = None
 
 
-class Reconstructing(Trusting):
+class Reconstructing(Fusing):
     """The verbs of step 5; ``offer_changed`` is emitted when there is another run to go on with, or none."""
 
     offer_changed = Signal()

@@ -51,6 +51,9 @@ TITLES: Mapping[str, str] = {
     "cs-tv": "CS-TV",
     "dip-tv": "DIP-TV",
     "dipm-tv": "DIPm-TV",
+    "fused": "Fused with HAADF",
+    "fused-dipm-tv": "DIPm-TV with HAADF",
+    "fused-published": "Fused as published",
 }
 
 

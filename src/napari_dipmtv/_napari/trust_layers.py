@@ -33,6 +33,7 @@ def probability_layers(probability: Mapping[str, F32], voxel_nm: float) -> list[
                 "colormap": "viridis",
                 "rendering": "mip",
                 "blending": "translucent_no_depth",
+                "visible": False,  # shown one at a time, when somebody asks for it
                 "metadata": {"dipmtv": GROUP},
                 **volume_axes(share.shape, voxel_nm),
             },

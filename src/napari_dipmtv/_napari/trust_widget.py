@@ -108,6 +108,7 @@ class TrustWidget(StageWidget):
         self.words.setToolTip("The answer so far; every number holds for the method that made the repeats")
         self.plot = TrustPlot(viewer)
         self.probability = QComboBox()
+        self.probability.setPlaceholderText("choose a phase to show it")
         self._probability_tip = (
             "Show how likely every voxel belongs to this phase, in a slice through the feature"
         )
@@ -198,7 +199,7 @@ class TrustWidget(StageWidget):
         if names != [self.probability.itemText(i) for i in range(self.probability.count())]:
             self.probability.clear()
             self.probability.addItems(names)
-            self.probability.setCurrentIndex(names.index("void") if "void" in names else 0)
+            self.probability.setCurrentIndex(-1)
         missing = "" if names else "They come with the last part of a study, the ensemble."
         enable(self.probability, self._probability_tip, missing)
 

@@ -15,6 +15,7 @@ from napari_dipmtv._napari.trust_layers import GROUP, probability_name
 from napari_dipmtv._napari.view_angle import look_flat
 from napari_dipmtv.errors import InputError, WriteError, expected
 from napari_dipmtv.io.project import PROJECT_SUFFIX
+from napari_dipmtv.settings.tomo import METHODS
 from napari_dipmtv.settings.trust import TrustSettings
 from napari_dipmtv.states import Result, State
 
@@ -135,6 +136,9 @@ class Trusting(Loading):
     def _question(self, settings: TrustSettings) -> tuple[Any, ...]:
         made: Reconstruction = self.session.value("volume")
         self.session.value("segmentation")  # raises where it is missing
+        if made.method not in METHODS:
+            advice = "Reconstruct the maps alone as well, and ask for that volume"
+            raise InputError(expected("volume", f"one by {', '.join(METHODS)}", made.title, advice))
         if not self.session.is_current(made):
             got = f"{made.title} of an earlier alignment"
             raise InputError(expected("volume", "one of the present maps", got, "Reconstruct again"))
@@ -161,7 +165,6 @@ def _followed(
     trail: Trail, before: Callable[[], dict[str, Any]] | None, folder: Path | None
 ) -> Iterator[State[Study]]:
     """The states of a study, in the worker thread; they leave the trail, and now and then a file to go on from."""
-    from napari_dipmtv.settings.tomo import METHODS
     from napari_dipmtv.trust.progress import PROGRESS
     from napari_dipmtv.trust.study import study
 

@@ -62,7 +62,9 @@ class Matcher:
         told = (float(error), tuple(views.tolist()), float(misfit))
         return Match(pose, measured, projected, valid, *told, volume)
 
-    def turned(self, match: Match, scale: int, step_deg: float, limit_deg: float) -> tuple[Match, float]:
+    def turned(
+        self, match: Match, scale: int, step_deg: float, bounds_deg: tuple[float, float]
+    ) -> tuple[Match, float]:
         """Judge the angle at the bottom of a parabola through the misfits of three angles.
 
         Returns
@@ -81,13 +83,14 @@ class Matcher:
             move = float(np.clip((low - high) / (2 * curvature), -2, 2)) * step_deg
         else:
             error, move = np.inf, step_deg * float(np.sign(low - high))
-        angle = float(np.clip(match.pose.angle_deg + move, -limit_deg, limit_deg))
+        angle = float(np.clip(match.pose.angle_deg + move, *bounds_deg))
         return self.judge(replace(match.pose, angle_deg=angle), scale), error
 
-    def scanned(self, match: Match, scale: int, limit_deg: float) -> Match:
+    def scanned(self, match: Match, scale: int, bounds_deg: tuple[float, float]) -> Match:
         """Judge angles all over the allowed range and give the best: the misfit may have more than one valley."""
-        count = 2 * max(1, round(limit_deg / SCAN_STEP_DEG)) + 1
-        angles = [angle for angle in np.linspace(-limit_deg, limit_deg, count) if abs(angle) > 1e-9]
+        low, high = bounds_deg
+        count = 2 * max(1, round((high - low) / 2 / SCAN_STEP_DEG)) + 1
+        angles = np.delete(np.linspace(low, high, count), count // 2)  # that of the match is judged already
         others = (self.judge(replace(match.pose, angle_deg=float(angle)), scale) for angle in angles)
         return min([match, *others], key=lambda m: m.misfit)
 

@@ -20,7 +20,7 @@ from napari_dipmtv.states import State
 SCALES = (16, 8, 4, 2, 1)
 SMALLEST_PX = 16  # a coarser view shows too little to match
 ANGLE_STEPS_DEG = (1.5, 0.75)  # half-widths of the two angle searches per scale
-DOUBTFUL_ANGLE_DEG = 0.5  # standard error from which an axis angle must prove that it differs from 0
+DOUBTFUL_ANGLE_DEG = 0.5  # standard error from which an angle must prove that it is not the given one
 PROOF = 9.0  # fall of the misfit in units of its noise: three standard deviations
 
 
@@ -58,8 +58,8 @@ def estimate(
     A move is the least-squares displacement of each view onto its projection, damped, limited and accelerated
     (`napari_dipmtv.alignment.moves`). The axis angle is first the best of a scan, then the minimum of a parabola
     through the Poisson misfits of three angles, twice per scale; the curvature gives its standard error. A
-    doubtful angle that does not lower the misfit by three standard deviations (a sphere has none) becomes 0 with
-    an infinite error, in one state more.
+    doubtful angle that does not lower the misfit by three standard deviations (a sphere has none) becomes that of
+    the settings with an infinite error, in one state more.
     """
     settings = settings or AlignSettings()
     chosen = chosen_views(maps, settings)
@@ -69,8 +69,10 @@ def estimate(
     track.total = 1 + len(scales) * settings.rounds
     matcher = Matcher(signal, settings.smoothing_px, reconstruct)
     match = matcher.judge(first_guess(signal, settings), scales[0])
+    given = settings.axis_angle_deg
+    bounds = given - settings.max_axis_angle_deg, given + settings.max_axis_angle_deg
     if settings.find_axis_angle:
-        match = matcher.scanned(match, scales[0], settings.max_axis_angle_deg)
+        match = matcher.scanned(match, scales[0], bounds)
     yield track.state(match, match, scales[0], "first guess")
     for scale in scales:
         if scale != scales[0]:
@@ -79,16 +81,16 @@ def estimate(
         for number in range(settings.rounds):
             if settings.find_axis_angle and number in (0, settings.rounds // 2):
                 step = ANGLE_STEPS_DEG[number > 0]
-                match, track.angle_error = matcher.turned(match, scale, step, settings.max_axis_angle_deg)
+                match, track.angle_error = matcher.turned(match, scale, step, bounds)
             match = matcher.judge(moves.next(match, signal.tilts_deg, scale, settings), scale)
             best = min(best, match, key=lambda m: m.misfit)
             yield track.state(match, best, scale, f"projection matching, scale 1:{scale}")
     if track.angle_error is not None and track.angle_error > DOUBTFUL_ANGLE_DEG:
-        upright = matcher.judge(replace(best.pose, angle_deg=0.0), scales[-1])
-        if matcher.independent(best) * (upright.misfit / best.misfit - 1) < PROOF:
+        usual = matcher.judge(replace(best.pose, angle_deg=given), scales[-1])
+        if matcher.independent(best) * (usual.misfit / best.misfit - 1) < PROOF:
             track.angle_error = np.inf
-            words = "the views do not tell the axis angle: taken as vertical"
-            yield track.state(upright, upright, scales[-1], words)
+            words = f"the views do not tell the axis angle: taken as {given:g} deg"
+            yield track.state(usual, usual, scales[-1], words)
 
 
 @dataclass

@@ -73,7 +73,7 @@ def onto(
             places, error = _moved(views, goal, places, axis.axis_angle_deg)
             errors.append(error)
             shifts = places - np.array([0.0, axis.axis_offset_px])
-            found = replace(axis, shifts_px=shifts, quality=tuple(errors), view_quality=())
+            found = replace(axis, shifts_px=shifts, quality=tuple(errors), view_quality=(), scales=())
             total = len(BLURS) * max(settings.rounds, 1)
             stage = f"maps onto the volume, blur {sigma:g} px"
             yield State(len(errors), total, {"reprojection": error}, lambda a=found: a, stage=stage)  # type: ignore[misc]
@@ -92,7 +92,7 @@ def _moved(views: F32, goal: F32, places: F64, angle_deg: float) -> tuple[F64, f
     )
     weights = nnls(seen.reshape(len(seen), -1).T.astype(np.float64), goal.ravel().astype(np.float64))[0]
     measured = np.tensordot(weights.astype(np.float32), seen, axes=1)  # (t, y, x)
-    error = float(np.linalg.norm(goal - measured) / max(np.linalg.norm(measured), 1e-30))
+    error = float(np.linalg.norm(goal - measured)) / max(float(np.linalg.norm(measured)), 1e-30)
     inside = np.ones(goal.shape[1:], bool)
     steps = np.array([displacement(m, g, inside) for m, g in zip(measured, goal, strict=True)])
     steps = np.clip(steps, -FURTHEST_PX, FURTHEST_PX)

@@ -124,8 +124,10 @@ def _notes(
         )
     error = alignment.axis_angle_error_deg
     if error is not None and not np.isfinite(error):
-        yield "The views do not tell the axis angle (a sphere has none): it is taken as vertical."
-    if abs(alignment.axis_angle_deg) > settings.max_axis_angle_deg - 0.01:
+        taken = f"it is taken as {alignment.axis_angle_deg:g} deg"
+        yield f"The views do not tell the axis angle (a sphere has none): {taken}."
+    away = abs(alignment.axis_angle_deg - settings.axis_angle_deg)
+    if settings.find_axis_angle and away > settings.max_axis_angle_deg - 0.01:
         yield f"The axis angle stands at the limit of {settings.max_axis_angle_deg:g} deg: allow a larger one."
 
 

@@ -40,11 +40,12 @@ def alignment_signal(maps: ChannelMaps, settings: AlignSettings) -> ChannelMaps:
 
 
 def first_guess(signal: ChannelMaps, settings: AlignSettings) -> Pose:
-    """Displacements to start the matching from, with an upright axis."""
+    """Displacements to start the matching from, with the axis as the settings say."""
+    angle_deg = settings.axis_angle_deg
     if settings.start == "none":
-        return Pose(np.zeros((len(signal.tilts_deg), 2)), 0.0)
+        return Pose(np.zeros((len(signal.tilts_deg), 2)), angle_deg)
     if settings.start == "cross-correlation":
         sigma = settings.smoothing_px
         views = gaussian_filter(fill_invalid(signal)[0], (0, sigma, sigma))
-        return Pose(correlated(views, signal.tilts_deg), 0.0)
-    return Pose(centres_of_mass(signal.data[0], signal.tilts_deg), 0.0)
+        return Pose(correlated(views, signal.tilts_deg), angle_deg)
+    return Pose(centres_of_mass(signal.data[0], signal.tilts_deg), angle_deg)

@@ -8,7 +8,7 @@ import typer
 
 from napari_dipmtv import __version__
 from napari_dipmtv.cli import edx, maps, spectra, volumes, whole
-from napari_dipmtv.cli.fused import fuse
+from napari_dipmtv.cli.fused import fuse, simulate_fused
 from napari_dipmtv.cli.sweep import batch, sweep
 from napari_dipmtv.cli.trust import trust
 
@@ -30,6 +30,7 @@ for command in (
     edx.edx,
     maps.align,
     maps.reconstruct,
+    simulate_fused,
     fuse,
     sweep,
     volumes.segment,

@@ -53,7 +53,7 @@ def tilts(
     """List the spectrum images of a folder with tilt, source of the tilt, calibration and problems."""
     from napari_dipmtv.io.tilt_table import save_table
 
-    found = _surveyed(folder, angles)
+    found = surveyed(folder, angles)
     if table is not None:
         save_table(found, table)
     if as_json:
@@ -95,7 +95,7 @@ def edx(
     if not line:
         raise InputError(expected("--line", "an X-ray line such as Fe_Ka", "none", "Name at least one"))
     settings = settings_from(EdxSettings, set_)
-    table = _surveyed(folder, angles)
+    table = surveyed(folder, angles)
     headers = table.headers("EDS")
     usable_folder(out)
     story = provenance(
@@ -162,7 +162,8 @@ def quantify(
     finish(report, "\n".join([f"Mean {wanted} in the matter: {told}", *map(str, written)]), as_json)
 
 
-def _surveyed(folder: Path, angles: Path | None) -> TiltTable:
+def surveyed(folder: Path, angles: Path | None) -> TiltTable:
+    """The table of a folder, with the angles of a file, or the table that ``tilts`` wrote."""
     from napari_dipmtv.io.tilt_table import load_table, survey
 
     if folder.suffix.lower() != ".csv":

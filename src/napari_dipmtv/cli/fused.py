@@ -1,4 +1,4 @@
-"""The command ``fuse``: chemical maps and a HAADF series to a chemical volume."""
+"""The commands ``fuse``, chemical maps and a HAADF series to a chemical volume, and ``simulate-fused``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from napari_dipmtv.cli.checkpoints import (
     starting_point,
     watched,
 )
-from napari_dipmtv.cli.conversation import progress, speaks, stoppable
+from napari_dipmtv.cli.conversation import finish, progress, speaks, stoppable
 from napari_dipmtv.cli.options import (
     AnglesOption,
     AxesOption,
@@ -42,7 +42,7 @@ from napari_dipmtv.cli.options import (
 )
 from napari_dipmtv.cli.outcome import deliver
 from napari_dipmtv.data import ChannelMaps, MapStack, TiltSeries
-from napari_dipmtv.settings.fused import FUSED_METHODS
+from napari_dipmtv.settings.fused import FUSED_METHODS, FusedPhantomSettings
 
 HaadfOption = Annotated[
     Path, typer.Option("--haadf", help="The HAADF stack (t, y, x), vacuum at 0, on the pixels of the maps.")
@@ -58,6 +58,39 @@ AlignOption = Annotated[
         help="Align the HAADF series first, and the maps onto its volume; otherwise both are taken as aligned.",
     ),
 ]
+
+
+@speaks
+def simulate_fused(out: OutOption, set_: SetOption = None, as_json: JsonOption = False) -> None:
+    """Simulate few chemical and many HAADF tilts of a CuO/CoO/Au particle; the truth about it goes into OUT/truth.
+
+    Writes OUT/maps, OUT/haadf with its angles, and fused.dipmtv.json, which fuses them.
+    """
+    import numpy as np
+
+    from napari_dipmtv.io.atomic import write_bytes
+    from napari_dipmtv.io.map_folder import save_maps
+    from napari_dipmtv.io.project import PROJECT_SUFFIX, Inputs, Project, save_project
+    from napari_dipmtv.io.volumes import save_volume
+    from napari_dipmtv.phantom.fused import simulate_fused as simulated
+
+    settings = settings_from(FusedPhantomSettings, set_)
+    usable_folder(out)
+    made = simulated(settings)
+    counts = np.rint(made.haadf.data * (made.haadf.counts_per_unit or 1.0))
+    images = save_maps(made.haadf.replace(data=counts, counts_per_unit=1.0), out / "haadf")[0]
+    angles = "\n".join(f"{tilt:g}" for tilt in made.haadf.tilts_deg)
+    inputs = Inputs(
+        map_folder=save_maps(made.chemical, out / "maps")[-1].parent,
+        haadf=images,
+        haadf_angles=write_bytes(out / "haadf.rawtlt", angles.encode()),
+        haadf_counts=True,
+    )
+    truth = save_volume(made.truth, out / "truth")
+    project = save_project(Project(inputs=inputs, aligned=True), out / f"fused{PROJECT_SUFFIX}")
+    facts = {"maps": inputs.map_folder, "haadf": inputs.haadf, "truth": truth, "project": project}
+    tilts = f"{len(made.chemical.tilts_deg)} chemical and {len(made.haadf.tilts_deg)} HAADF tilts in {out}"
+    finish(facts, f"{tilts}\nFuse them: napari-dipmtv run {project}", as_json)
 
 
 @speaks
@@ -107,8 +140,8 @@ def fuse(
         axes=axes,
         tilt_axis="x" if tilt_axis == "x" else "y",
     )
-    series, images = _both(stack, images, align, device, as_json)
-    recorder = recorder_for(checkpoint, checkpoint_every, since, [series, images], chosen, settings)
+    series, haadf_series = _both(stack, images, align, device, as_json)
+    recorder = recorder_for(checkpoint, checkpoint_every, since, [series, haadf_series], chosen, settings)
     usable_folder(out)
     story = provenance({chosen: settings}, tilts_deg=series.tilts_deg, inputs=[*files, haadf, haadf_angles])
     with progress(f"fusing, {chosen}", as_json) as watch, stoppable(watch) as asked:
@@ -116,7 +149,7 @@ def fuse(
         start = None if since is None else since.state
         result = pipeline.fuse(
             series,
-            images,
+            haadf_series,
             chosen,
             settings,
             device,
@@ -124,7 +157,7 @@ def fuse(
             on_state=on_state,
             should_stop=should_stop,
         )
-    facts = {**story, "haadf_tilts_deg": images.tilts_deg, "resumed": resumption(since)}
+    facts = {**story, "haadf_tilts_deg": haadf_series.tilts_deg, "resumed": resumption(since)}
     deliver(result, out, facts, recorder, checkpoint, as_json)
 
 

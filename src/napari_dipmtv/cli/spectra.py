@@ -12,6 +12,7 @@ import numpy as np
 import typer
 
 from napari_dipmtv.cli.conversation import finish, note, progress, speaks
+from napari_dipmtv.cli.edx import SeriesArgument, surveyed
 from napari_dipmtv.cli.options import (
     AnglesOption,
     BinPixelsOption,
@@ -58,7 +59,7 @@ def simulate(out: OutOption, set_: SetOption = None, as_json: JsonOption = False
 
 @speaks
 def unmix(
-    folder: Annotated[Path, typer.Argument(help="Folder with a low-loss and a core-loss file per tilt.")],
+    folder: SeriesArgument,
     out: OutOption,
     reference: Annotated[
         list[str] | None,
@@ -80,10 +81,11 @@ def unmix(
 ) -> None:
     """Learn low-loss references (Fe-M) from core-loss edges (Fe-L); turn every pixel into abundances.
 
-    Writes maps_<name>.tif, variance_<name>.tif, m_references.csv and report.json.
+    Writes maps_<name>.tif, variance_<name>.tif, m_references.csv and report.json; and into haadf/ the HAADF images
+    in the same files, or in files of their own beside them.
     """
     from napari_dipmtv import pipeline
-    from napari_dipmtv.io.angles import load_angles
+    from napari_dipmtv.io.companions import load_companions
     from napari_dipmtv.io.map_folder import save_maps
     from napari_dipmtv.io.reference_spectra import save_references
     from napari_dipmtv.io.reports import provenance, save_report
@@ -98,7 +100,11 @@ def unmix(
         models, [*(f"{name}={value}" for name, value in windows.items()), *(set_ or ())]
     )
     specs = _specs(reference)
-    series = pipeline.load(folder, None if angles is None else load_angles(angles), bin_pixels=bin_pixels)
+    table = surveyed(folder, angles)
+    for problem in table.problems:
+        note(problem, as_json)
+    series = pipeline.load(table, bin_pixels=bin_pixels)
+    haadf = load_companions(table, bin_pixels=bin_pixels * settings["prepare"].rebin_pixels)
     source = _source(specs, series)
     usable_folder(out)
     story = provenance(settings, tilts_deg=series.tilts_deg, inputs=[folder, *([angles] if angles else [])])
@@ -110,8 +116,10 @@ def unmix(
     with progress("unmixing", as_json) as watch:
         unmixed = run(pipeline.unmix_states(series, taught, settings["unmix"]), on_state=watch).value
     watch.must_be_complete()
-    report = {**story, "notes": unmixed.notes, "references": _told(taught)}
+    report = {**story, "notes": unmixed.notes, "problems": table.problems, "references": _told(taught)}
     save_maps(unmixed.maps, out)
+    if haadf is not None:
+        save_maps(haadf, out / "haadf")
     save_references(taught.m.spectra, out / "m_references.csv")
     save_report(report, out / "report.json")
     for text in unmixed.notes:

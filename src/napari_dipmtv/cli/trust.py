@@ -73,6 +73,9 @@ def trust(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin again, whatever an earlier run left.")
     ] = False,
+    svg: Annotated[
+        bool, typer.Option("--svg", help="Write the pictures as SVG as well, for papers.")
+    ] = False,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -121,7 +124,9 @@ def trust(
     )
     if placed is not None:
         facts["reference"] = {n: getattr(placed, n) for n in ("shift_nm", "turn_deg", "scale", "correlation")}
-    written = save_study(result.value, facts, out, segmentation=segmentation)
+    written = save_study(
+        result.value, facts, out, segmentation=segmentation, pictures=("png", "svg") if svg else ("png",)
+    )
     early = ["Stopped early; the same command goes on from here.", *result.notes] if result.stopped else []
     finish(facts, "\n".join([facts["text"], *early, *map(str, written)]), as_json)
 

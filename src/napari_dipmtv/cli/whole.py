@@ -18,7 +18,12 @@ from napari_dipmtv.errors import DeviceError, InputError, expected
 from napari_dipmtv.settings.align import AlignSettings
 from napari_dipmtv.settings.base import Knob, StageSettings, knobs
 from napari_dipmtv.settings.edx import EdxSettings
-from napari_dipmtv.settings.fused import FusedDipSettings, FusedSettings, PublishedFusedSettings
+from napari_dipmtv.settings.fused import (
+    FusedDipSettings,
+    FusedPhantomSettings,
+    FusedSettings,
+    PublishedFusedSettings,
+)
 from napari_dipmtv.settings.inspect import SegmentSettings
 from napari_dipmtv.settings.phantom import PhantomSettings
 from napari_dipmtv.settings.simulation import SimulationSettings
@@ -42,6 +47,7 @@ STAGES: dict[str, type[StageSettings]] = {
     "dipm-tv": DipSettings,
     "segment": SegmentSettings,
     "trust": TrustSettings,
+    "simulate-fused": FusedPhantomSettings,
     "fused": FusedSettings,
     "fused-dipm-tv": FusedDipSettings,
     "fused-published": PublishedFusedSettings,

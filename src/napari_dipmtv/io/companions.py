@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from napari_dipmtv.data import F32, ChannelMaps, as_float32
 from napari_dipmtv.errors import ReadError, expected
+from napari_dipmtv.io.angles import tilt_from_name
 from napari_dipmtv.io.headers import SpectrumImageHeader, opened_signals
-from napari_dipmtv.io.pairs import tilt_of
+from napari_dipmtv.io.pairs import PAIR_WITHIN_DEG, tilt_of
 from napari_dipmtv.io.tilt_table import TiltTable
+
+_WORDS = {"HAADF": "adf"}  # Gatan calls it ADF
 
 
 def load_companions(
     table: TiltTable, name: str = "HAADF", *, bin_pixels: int = 1, max_bytes: int | None = None
 ) -> ChannelMaps | None:
-    """Read the images called ``name`` that lie in the files of the spectrum images, on the same pixels.
+    """Read the images called ``name`` that were recorded with the spectrum images, on the same pixels.
+
+    They lie in the files of the spectra, or in files of their own beside them, with the tilt in the file name.
 
     Parameters
     ----------
     table : TiltTable
     name : str
-        Part of the title of the image, upper and lower case alike.
+        Part of the title of the image or of the name of its own file, upper and lower case alike; "HAADF" is also
+        what is called ADF.
     bin_pixels : int
         As many pixels along y and x become one; their mean is kept.
     max_bytes : int, optional
@@ -32,38 +39,70 @@ def load_companions(
     Returns
     -------
     ChannelMaps or None
-        One channel ``name``; None where no file has such an image.
+        One channel ``name``; None where there are no such images.
 
     Raises
     ------
     ReadError
-        When only some of the files have it.
+        When only some of the tilts have one.
     """
-    headers = {header.path: header for header in table.headers()}
-    found = {path: _image(header, name, max_bytes) for path, header in headers.items()}
-    lacking = [path.name for path, image in found.items() if image is None]
+    word = _WORDS.get(name, name).lower()
+    views = _views(table.headers())
+    alone = _alone(table, word)
+    found = [_image(view, alone, word, name, max_bytes) for view in views]
+    lacking = [view[0].path.name for view, image in zip(views, found, strict=True) if image is None]
     if len(lacking) == len(found):
         return None
     if lacking:
         raise ReadError(
-            expected(f"{name} images", "one in each file", f"none in {', '.join(lacking)}", "Leave these out")
+            expected(
+                f"{name} images", "one at each tilt", f"none for {', '.join(lacking)}", "Leave these out"
+            )
         )
-    images = [_binned(image, bin_pixels) for image in found.values() if image is not None]
-    first = next(iter(headers.values()))
+    images = [_binned(image, bin_pixels) for image in found if image is not None]
+    first = views[0][0]
     if first.pixel_nm is None:
         raise ReadError(
             expected(f"file {first.path}", "a calibrated pixel size", "none", "Correct the table")
         )
-    tilts = tuple(tilt_of(header) for header in headers.values())
+    tilts = tuple(tilt_of(view[0]) for view in views)
     return ChannelMaps(np.stack(images)[None], (name,), tilts, first.pixel_nm * bin_pixels)
 
 
-def _image(header: SpectrumImageHeader, name: str, max_bytes: int | None) -> F32 | None:
-    """The first image of that name with the pixels of the spectrum image."""
-    with opened_signals(header.path, max_bytes) as signals:
-        for signal in signals:
-            if tuple(signal["data"].shape) == header.shape[:2] and name.lower() in _title(signal).lower():
-                return as_float32(f"{name} in {header.path.name}", np.asarray(signal["data"]), 2)
+def _views(headers: Sequence[SpectrumImageHeader]) -> list[list[SpectrumImageHeader]]:
+    """Spectrum images in ascending order of tilt, those of one tilt together, its low loss first."""
+    views: list[list[SpectrumImageHeader]] = []
+    for header in headers:
+        if views and abs(tilt_of(views[-1][0]) - tilt_of(header)) <= PAIR_WITHIN_DEG:
+            views[-1].append(header)
+        else:
+            views.append([header])
+    return [sorted(view, key=lambda header: header.kind != "low-loss") for view in views]
+
+
+def _alone(table: TiltTable, word: str) -> list[tuple[float, Path]]:
+    """Tilts and files beside the spectra, without any themselves, whose name holds the word."""
+    files = {row.path for row in table.rows if row.header is None and word in row.path.stem.lower()}
+    tilts = {path: tilt_from_name(path.name) for path in files}
+    return [(tilt, path) for path, tilt in tilts.items() if tilt is not None]
+
+
+def _image(
+    view: Sequence[SpectrumImageHeader],
+    alone: Sequence[tuple[float, Path]],
+    word: str,
+    name: str,
+    max_bytes: int | None,
+) -> F32 | None:
+    """The first image of one tilt with that word in its title, or in the name of its own file."""
+    shape, tilt = view[0].shape[:2], tilt_of(view[0])
+    inside = [(path, word) for path in dict.fromkeys(header.path for header in view)]
+    beside = [(path, "") for at, path in alone if abs(at - tilt) <= PAIR_WITHIN_DEG]
+    for path, wanted in [*inside, *beside]:
+        with opened_signals(path, max_bytes) as signals:
+            for signal in signals:
+                if tuple(signal["data"].shape) == shape and wanted in _title(signal).lower():
+                    return as_float32(f"{name} in {path.name}", np.asarray(signal["data"]), 2)
     return None
 
 

@@ -174,7 +174,7 @@ def _thickness(layers: Mapping[str, Thickness], voxel_nm: float) -> Figure:
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.0, 2.6 * len(layers) + 0.3), layout="compressed")
+    figure = Figure(figsize=(8.0, 2.1 * len(layers) + 0.3), layout="compressed")
     axes = figure.subplots(len(layers), 3, squeeze=False)
     for row, (name, layer) in zip(axes, layers.items(), strict=True):
         values_nm = layer.values * voxel_nm

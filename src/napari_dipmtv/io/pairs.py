@@ -8,7 +8,7 @@ from napari_dipmtv.errors import GeometryError, ReadError, expected
 from napari_dipmtv.io.angles import check_angles, tilts_from_names
 from napari_dipmtv.io.headers import SpectrumImageHeader
 
-_PAIR_WITHIN_DEG = 0.5
+PAIR_WITHIN_DEG = 0.5
 Pair = tuple[SpectrumImageHeader, SpectrumImageHeader, float]
 
 
@@ -103,7 +103,7 @@ def _by_tilt(low: Sequence[SpectrumImageHeader], core: Sequence[SpectrumImageHea
             expected("tilts in the file names", "angles", "names that merely count up", "Give tilts_deg")
         )
     for first, second in zip(low, core, strict=True):
-        if abs(tilt_of(first) - tilt_of(second)) > _PAIR_WITHIN_DEG:
+        if abs(tilt_of(first) - tilt_of(second)) > PAIR_WITHIN_DEG:
             raise GeometryError(
                 expected(
                     "dual EELS pairs",

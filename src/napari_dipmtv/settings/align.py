@@ -38,13 +38,21 @@ class AlignSettings(StageSettings):
     find_axis_angle: bool = knob(
         True,
         "Find the axis angle",
-        "Also searches the direction of the tilt axis in the image. Off: the axis is taken as exactly "
-        "vertical.",
+        "Also searches the direction of the tilt axis in the image. Off: the angle below is taken as it is.",
+    )
+    axis_angle_deg: float = knob(
+        0.0,
+        "Axis angle",
+        "Direction of the tilt axis, clockwise from vertical as the image is shown. The search begins here and comes "
+        "back here where the views do not tell; without a search all views are turned by this angle.",
+        unit="deg",
+        ge=-90,
+        le=90,
     )
     max_axis_angle_deg: float = knob(
         5.0,
-        "Largest axis angle",
-        "The axis is searched up to this angle on both sides of vertical; a larger value takes longer.",
+        "Axis angle searched to",
+        "The axis is searched so far to both sides of the angle above; a larger value takes longer.",
         unit="deg",
         gt=0,
         le=20,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -18,9 +19,12 @@ _THREAD_NAMES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 @contextmanager
 def threads_limited(threads: int) -> Iterator[None]:
-    """Let torch compute with so many threads inside; the number before comes back."""
+    """Let torch compute with so many threads inside, on the own GPU of a worker; the number before comes back."""
     import torch
 
+    gpu = own_gpu(_worker_name(), torch.cuda.device_count())
+    if gpu is not None:
+        torch.cuda.set_device(gpu)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -51,6 +55,23 @@ def distributed(
             future.release()  # the scheduler need not keep what is stored
     finally:
         client.cancel(list(futures))
+
+
+def _worker_name() -> object:
+    """What the Dask worker is called that does this job; None outside of workers."""
+    distributed = sys.modules.get("distributed")  # a worker has imported it
+    try:
+        return None if distributed is None else distributed.get_worker().name
+    except ValueError:
+        return None
+
+
+def own_gpu(worker: object, gpus: int) -> int | None:
+    """Number of the GPU of a local worker, which is named by its number; None where there is no choice.
+
+    Workers on other machines are named otherwise; whoever starts them gives each its GPU (``CUDA_VISIBLE_DEVICES``).
+    """
+    return worker % gpus if gpus > 1 and isinstance(worker, int) else None
 
 
 def held(client: Any, value: T) -> Any:

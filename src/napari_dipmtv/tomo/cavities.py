@@ -5,6 +5,10 @@ void is a few counts in a few pixels of every view, which the steps of the fit d
 no doubt. So the question is put directly: by how much does the likelihood of all data change when a ball of this radius
 at this place is emptied? Noise alone would have to be lucky at one of some thousand places; the threshold allows for
 that.
+
+A volume that is wrong elsewhere gains likelihood by any change that happens to mend something. How much, the same
+search tells when it *doubles* the density of balls instead, which matter cannot do: the control. A cavity must gain
+more than that.
 """
 
 from __future__ import annotations
@@ -45,6 +49,8 @@ class Cavity:
 def find_cavities(x: torch.Tensor, projector: Projector, misfit: DataMisfit) -> tuple[Cavity, ...]:
     """Empty enclosed balls of several radii, one after the other, while the likelihood of the data gains enough.
 
+    Enough is `EVIDENCE`, and what a ball of doubled density gains in the same volume.
+
     Parameters
     ----------
     x : tensor (c, z, y, x)
@@ -59,11 +65,16 @@ def find_cavities(x: torch.Tensor, projector: Projector, misfit: DataMisfit) -> 
         In the order in which they were found, the surest first.
     """
     found: list[Cavity] = []
-    x = x.clone()
+    x, needed = x.clone(), EVIDENCE
     while True:
-        best = _best(x, projector, misfit)
-        if best is None or best.evidence < EVIDENCE:
+        best = _best(x, projector, misfit, factor=0)
+        if best is None or best.evidence < needed:
             return tuple(found)
+        if not found:
+            control = _best(x, projector, misfit, factor=2)
+            needed = max(needed, 0.0 if control is None else control.evidence)
+            if best.evidence < needed:
+                return ()
         found.append(best)
         x = x * (1 - ball(best, x.shape[1:]).to(x.device))
 
@@ -88,16 +99,19 @@ def openings(cavities: Sequence[Cavity], shape: Sequence[int]) -> torch.Tensor:
     return share
 
 
-def _best(x: torch.Tensor, projector: Projector, misfit: DataMisfit) -> Cavity | None:
-    """The cavity that gains most, by the exact likelihood of the most promising places."""
-    p = projector(x)
-    filled = misfit.nats(p)
-    gain = _gain_per_voxel(x, p, projector, misfit)
+def _best(x: torch.Tensor, projector: Projector, misfit: DataMisfit, *, factor: int) -> Cavity | None:
+    """The ball that gains most when its density is multiplied by the factor (0 empties it).
+
+    The most promising places, by the slope of the likelihood, are judged by the likelihood itself.
+    """
+    p, change = projector(x), factor - 1
+    before = misfit.nats(p)
+    gain = -change * _gain_per_voxel(x, p, projector, misfit)
     depth = _depth(x)
 
     def weighed(cavity: Cavity) -> Cavity:
-        hole = x * ball(cavity, x.shape[1:]).to(x.device)
-        return replace(cavity, evidence=filled - misfit.nats(p - projector(hole)))
+        inside = x * ball(cavity, x.shape[1:]).to(x.device)
+        return replace(cavity, evidence=before - misfit.nats(p + change * projector(inside)))
 
     trials = [
         weighed(Cavity(centre, radius, 0.0))

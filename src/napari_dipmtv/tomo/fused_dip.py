@@ -12,7 +12,7 @@ from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.fused import FusedDipSettings, FusedSettings, HaadfSettings
 from napari_dipmtv.states import State
 from napari_dipmtv.tomo.crop import Crop
-from napari_dipmtv.tomo.data_term import data_misfit
+from napari_dipmtv.tomo.data_term import Gaussian, Poisson, data_misfit
 from napari_dipmtv.tomo.dip_fit import FurtherTerm
 from napari_dipmtv.tomo.fused_contrast import first_contrast, likelihood_ratio
 from napari_dipmtv.tomo.fused_joint import fused_joint
@@ -50,9 +50,9 @@ class HaadfData:
 class HaadfTerm(FurtherTerm):
     """``s log(1 + weight D / s)`` of the HAADF misfit ``D(P_h sum_c w_c x_c^gamma)``; its parameters are w and gamma.
 
-    ``s`` is what noise alone leaves of ``weight D``. Near that this is the misfit of the fused method; far above it is
-    the likelihood of errors whose size is not known, so that a network that is far from the goal hears the maps, which
-    tell the channels apart, beside HAADF counts that outnumber them a hundred times.
+    ``s`` is what noise alone leaves of ``weight D``. Well below, this is the misfit of the fused method; far above, it
+    is the likelihood of errors whose size is not known, so that a network that is far from the goal hears the maps,
+    which tell the channels apart, beside HAADF counts that outnumber them a hundred times.
 
     The weights of a linear contrast come from the totals of the slices and stay. Those of another one begin there and
     are learnt, all of them or their common factor; the exponent is held between 1 and 2 by a logistic function.
@@ -65,6 +65,7 @@ class HaadfTerm(FurtherTerm):
         chemical, haadf = problem.chemical, problem.haadf
         self.projector, self.channels = haadf.projector, chemical.series.channels
         self.misfit = data_misfit(haadf, "auto")
+        assert isinstance(self.misfit, Poisson | Gaussian)  # "auto" gives no others
         maps = data_misfit(chemical, settings.data_term)
         sizes = chemical.series.data.size, haadf.series.data.size
         self.weight = settings.haadf_weight * likelihood_ratio(maps, self.misfit, *sizes)
@@ -85,7 +86,8 @@ class HaadfTerm(FurtherTerm):
         """Weighted HAADF misfit of a volume (c, z, y, x) in typical densities; a scalar."""
         model = weighted(x, (self.log_weights + self.log_factor).exp(), self.gamma)
         misfit = self.weight * self.misfit.loss(self.projector(model))
-        return self.noise * torch.log1p(misfit / self.noise)
+        robust: torch.Tensor = self.noise * torch.log1p(misfit / self.noise)
+        return robust
 
     @property
     def gamma(self) -> float | torch.Tensor:
@@ -96,7 +98,8 @@ class HaadfTerm(FurtherTerm):
         """Exponent, and HAADF signal per typical density of each channel."""
         weights = (self.log_weights + self.log_factor).detach().exp().tolist()
         names = (f"weight {name}" for name in self.channels)
-        return {"gamma": float(self.gamma), **dict(zip(names, weights, strict=True))}
+        gamma = float(torch.as_tensor(self.gamma).detach())
+        return {"gamma": gamma, **dict(zip(names, weights, strict=True))}
 
 
 def must_be_tilted(chemical: Problem) -> None:

@@ -61,7 +61,7 @@ def memory_bytes(series: TiltSeries, method: Method, settings: MethodSettings, d
     if not isinstance(settings, DipSettings):
         return _CODE + matrix + maps + _CLASSIC[isinstance(settings, CsTvSettings)] * volume
     networks = 1 if method == "dipm-tv" else channels
-    share = _BFLOAT16 if use_bfloat16(settings.precision, device) else 1.0
+    share = _BFLOAT16 if _in_half(settings, device) else 1.0
     alone = (channels // networks, *shape[1:])
     kept, weights = _kept_by_autograd(alone, settings)
     inputs = 4 * _inputs(alone[0], settings) * nx * ny * nx
@@ -83,7 +83,7 @@ def smaller(
 ) -> Iterator[Smaller]:
     """Ways to need less memory, the one that costs the result least first; each builds on the one before."""
     if isinstance(settings, DipSettings):
-        if not use_bfloat16(settings.precision, device):
+        if not _in_half(settings, device):
             settings = settings.replace(precision="bfloat16")
             yield _rung("precision=bfloat16", series, method, settings, device)
         while max(settings.filters) > 8 and min(settings.filters) > 2:
@@ -142,6 +142,11 @@ def _kept_by_autograd(shape: tuple[int, ...], settings: DipSettings) -> tuple[in
             total_variation(network(z)[0].float(), settings.tv)
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
     return sum(kept.values()), weights
+
+
+def _in_half(settings: DipSettings, device: torch.device) -> bool:
+    """Whether the network will be in bfloat16; where that was asked for, without a trial on the device."""
+    return settings.precision == "bfloat16" or use_bfloat16(settings.precision, device)
 
 
 def _inputs(channels: int, settings: DipSettings) -> int:

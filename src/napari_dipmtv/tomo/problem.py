@@ -161,7 +161,7 @@ def sirt_steps(problem: Problem, start: torch.Tensor | None = None) -> Iterator[
     while True:
         r = y - A(x)
         residual = float((valid * r).norm() / norm)
-        x = (x + C * A.T(R * r)).clamp_(min=0)
+        x = torch.addcmul(x, C, A.T(R * r)).clamp_(min=0)
         yield x, residual
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, Protocol, Self
 
+import numpy as np
+
 from napari_dipmtv.data import Segmentation, TiltSeries, Volume
 
 FeatureName = Literal["void", "skin"]
@@ -42,6 +44,10 @@ class Feature(Protocol):
 
     def explained(self, series: TiltSeries) -> Self:
         """The same feature, its absence the best particle without it that the data know."""
+        ...
+
+    def drawn(self, random: np.random.Generator) -> Self:
+        """The same feature, its absence another particle that might be meant."""
         ...
 
     @property

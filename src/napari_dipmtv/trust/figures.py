@@ -9,37 +9,41 @@ from typing import Any
 import numpy as np
 
 from napari_dipmtv.data import Volume
-from napari_dipmtv.io.atomic import atomic_write
+from napari_dipmtv.io.atomic import write_bytes
+from napari_dipmtv.io.figures import FigureFormat, figure_bytes
 from napari_dipmtv.trust.ensemble import Ensemble
-from napari_dipmtv.trust.result import SEEN, SpectrumResolution, TrustReport
+from napari_dipmtv.trust.result import SEEN, CavityTest, SpectrumResolution, TrustReport
 from napari_dipmtv.trust.study import Study
 from napari_dipmtv.trust.void import VoidFeature
 
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#888888"  # Okabe-Ito, told apart by all eyes
 
 
-def save_figures(study: Study, folder: Path) -> list[Path]:
-    """Draw what the study has: ``trust_null.png``, ``trust_resolution.png``, ``trust_uncertainty.png``,
-    ``trust_methods.png``.
+def save_figures(study: Study, folder: Path, formats: Sequence[FigureFormat] = ("png",)) -> list[Path]:
+    """Draw what the study has: ``trust_null``, ``trust_cavity``, ``trust_resolution``, ``trust_uncertainty``,
+    ``trust_methods``.
 
     Raises
     ------
     WriteError
     """
     report = study.report
-    drawn = []
+    drawn = {}
     if report.null is not None and report.null.repeats:
-        drawn.append(_save(_null_figure(study), folder / "trust_null.png"))
+        drawn["null"] = _null_figure(study)
+    if report.cavity is not None and len(report.cavity.null):
+        drawn["cavity"] = cavity_figure(report.cavity)
     if report.resolution is not None or report.coverage is not None:
-        drawn.append(_save(_resolution_figure(report), folder / "trust_resolution.png"))
+        drawn["resolution"] = _resolution_figure(report)
     if study.ensemble is not None and study.ensemble.members > 1:
-        drawn.append(
-            _save(_uncertainty_figure(study.ensemble, _plane(study)), folder / "trust_uncertainty.png")
-        )
+        drawn["uncertainty"] = _uncertainty_figure(study.ensemble, _plane(study))
     if study.comparison is not None:
-        volumes = dict(study.comparison.volumes)
-        drawn.append(_save(_slices_figure(volumes, _plane(study)), folder / "trust_methods.png"))
-    return drawn
+        drawn["methods"] = _slices_figure(dict(study.comparison.volumes), _plane(study))
+    return [
+        write_bytes(folder / f"trust_{name}.{kind}", figure_bytes(figure, kind))
+        for name, figure in drawn.items()
+        for kind in formats
+    ]
 
 
 def _null_figure(study: Study) -> Any:
@@ -68,6 +72,29 @@ def _null_figure(study: Study) -> Any:
         )
         middle.legend(fontsize=7)
     _draw_slice(right, study.observed, _plane(study), "the data, sum of the channels")
+    return figure
+
+
+def cavity_figure(found: CavityTest) -> Any:
+    """Draw the evidence of the data beside what chance and the whole chain give, and the share of planted balls."""
+    figure = _figure(7.6, 3.4)
+    left, right = figure.subplots(1, 2)
+    every = np.concatenate([found.null, found.refitted, [found.evidence, found.level]])
+    left.hist(found.null, np.linspace(every.min(), every.max() + 1, 40), color=GREY, label="chance")
+    if len(found.refitted):
+        heights = np.full(len(found.refitted), 0.03 * left.get_ylim()[1])
+        left.plot(found.refitted, heights, "^", color=BLUE, label="reconstructed and fitted again")
+    left.axvline(found.level, color="black", linestyle=":", label=f"level, {found.level:.1f} nats")
+    left.axvline(found.evidence, color=ORANGE, label=f"data, {found.evidence:.1f} nats")
+    left.set(xlabel="evidence of the best ball (nats)", ylabel="measurements", title="likelihood of a void")
+    left.legend(fontsize=7)
+    right.plot(found.sizes_nm, found.found / np.maximum(found.tried, 1), "o-", color=BLUE)
+    right.axhline(0.9, color=GREY, linewidth=0.8, linestyle=":")
+    right.axvline(found.size_nm, color=ORANGE, linewidth=0.8, label="best ball of the data")
+    right.set(
+        xlabel="diameter (nm)", ylabel="share found", ylim=(-0.03, 1.03), title="planted and looked for"
+    )
+    right.legend(fontsize=7)
     return figure
 
 
@@ -166,8 +193,4 @@ def _plane(study: Study) -> int:
 def _figure(width: float, height: float) -> Any:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=150, layout="compressed")
-
-
-def _save(figure: Any, path: Path) -> Path:
-    return atomic_write(path, lambda partial: figure.savefig(partial, format="png"))
+    return Figure(figsize=(width, height), layout="compressed")

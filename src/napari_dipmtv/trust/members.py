@@ -5,7 +5,9 @@ Particles like it, each deformed a little and with every phase known, are measur
 segmented and refined. What is found in them lies beside what was planted: that is the error of the whole chain, bias
 and all. With ``log X`` of the data and errors ``e = log X* - log T*`` of the members, the estimate is
 ``log X - mean e`` and its interval ``± t s sqrt(1 + 1/K)`` (basic bootstrap: B. Efron and R. J. Tibshirani, An
-Introduction to the Bootstrap, 1993, section 13); places are taken as they are, not by their logarithm.
+Introduction to the Bootstrap, 1993, section 13); places are taken as they are, not by their logarithm. Where the
+data fit worse than those of the members do, the particle is not quite like these, and ``s`` grows by the root of the
+ratio of the misfits.
 
 ``bootstrap``: the data themselves are resampled. Nothing depends on a model, but only the noise shows, and no bias.
 """
@@ -21,12 +23,13 @@ from napari_dipmtv.data import F32, F64, Segmentation, TiltSeries, Volume
 from napari_dipmtv.inspect import measure, segment
 from napari_dipmtv.inspect.matter import VACUUM
 from napari_dipmtv.settings.inspect import SegmentSettings
-from napari_dipmtv.trust.planted import Planted
-from napari_dipmtv.trust.refine import refine
+from napari_dipmtv.trust.refine import Refined, refine
 from napari_dipmtv.trust.resample import bootstrap, measured_again, projections
 from napari_dipmtv.trust.result import Interval
 
 Resampling = Literal["planted", "bootstrap"]
+MISFIT = "misfit"  # of each member, last in its row
+FAILED = 1.5  # a misfit so many times the usual one: core and shell exchanged, and it would be seen in the data too
 COUNTS = ("voids",)  # whole numbers have no interval like this; their probability per voxel says more
 
 
@@ -69,39 +72,41 @@ class PlantedMembers:
         self.raw = {one.name: one.value for one in measure(found, volume)}
         self.base = refine(series, found)
         self.estimates = {n: v for n, v in self.base.particle.measures().items() if n in self.raw}
-        self.names = tuple(self.estimates)
+        self.names = (*self.estimates, MISFIT)
         self.phases = tuple(dict.fromkeys(found.phases.values()))
         explained = projections(self.base.particle.volume, series)
         self._residual = (series.data - explained).astype(np.float32)
-        self._last: tuple[F32, Planted, TiltSeries] | None = None
+        self._last: tuple[Refined, TiltSeries] | None = None
 
     def draw(self, random: np.random.Generator) -> TiltSeries:
         """Deform the particle and measure it."""
-        distances = self.base.shape.deformed(random)
-        shape = self.base.shape
-        planted = shape.planted(shape.counted(distances), self.base.densities)
-        drawn = measured_again(projections(planted.volume, self.series), self.series, random, self._residual)
-        self._last = distances, planted, drawn
+        other = self.base.deformed(random)
+        clean = projections(other.particle.volume, self.series)
+        drawn = measured_again(clean, self.series, random, self._residual)
+        self._last = other, drawn
         return drawn
 
     def read(self, volume: Volume) -> tuple[F64, F32]:
         """Errors (n,) of the measures, and where the phases of the data would be with this member's errors."""
         assert self._last is not None
-        distances, planted, drawn = self._last
+        planted, drawn = self._last
         refined = refine(drawn, segment(volume, self.settings))
-        truth, found = planted.measures(), refined.particle.measures()
-        row = [_error(name, found.get(name), truth.get(name)) for name in self.names]
+        truth, found = planted.particle.measures(), refined.particle.measures()
+        row = [_error(name, found.get(name), truth.get(name)) for name in self.estimates] + [refined.misfit]
         shape = self.base.shape
-        moved = shape.distances + shape.apart(distances, refined.shape)
+        moved = shape.distances + shape.apart(planted.shape.distances, refined.shape)
         return np.array(row), self._everywhere(shape.shares(moved))
 
     def intervals(self, rows: F64) -> Iterator[Interval]:
         """From the errors; none where fewer than half of the members have the measure."""
+        usual = float(np.median(rows[:, -1])) if len(rows) else 1.0
+        worse = max(1.0, self.base.misfit / usual)
+        sound = rows[rows[:, -1] <= FAILED * usual]
         for column, (name, (value, unit)) in enumerate(self.estimates.items()):
-            errors = rows[:, column]
+            errors = sound[:, column]
             errors = errors[np.isfinite(errors)]
             if len(errors) >= max(2, len(rows) / 2) and np.isfinite(value) and (value > 0 or _is_place(name)):
-                yield _pivotal(name, unit, self.raw[name], value, errors)
+                yield _pivotal(name, unit, self.raw[name], value, errors, worse**0.5)
 
     def _everywhere(self, shares: F32) -> F32:
         """Shares (p, z, y, x) of the box in the whole field, vacuum and phases that do not occur included."""
@@ -145,14 +150,14 @@ class ResampledMembers:
 
 def interval(name: str, unit: str, value: float, members: F64) -> Interval:
     """Basic bootstrap interval ``2 value - mean ± t s sqrt(1 + 1/k)`` from the values (k,) of at least two members."""
-    mean, std = float(members.mean()), float(members.std(ddof=1))
-    lows, highs = _ends(2 * value - mean, std, len(members))
-    return Interval(name, unit, value, mean, std, lows[0], highs[0], lows[1], highs[1])
+    best, std = 2 * value - float(members.mean()), float(members.std(ddof=1))
+    lows, highs = _ends(best, std, len(members))
+    return Interval(name, unit, value, best, std, lows[0], highs[0], lows[1], highs[1])
 
 
-def _pivotal(name: str, unit: str, raw: float, value: float, errors: F64) -> Interval:
-    """Interval of a refined measure from the errors (k,) of at least two members."""
-    shift, std = float(errors.mean()), float(errors.std(ddof=1))
+def _pivotal(name: str, unit: str, raw: float, value: float, errors: F64, wider: float) -> Interval:
+    """Interval of a refined measure from the errors (k,) of at least two members, so many times as wide."""
+    shift, std = float(errors.mean()), float(errors.std(ddof=1)) * wider
     if _is_place(name):
         lows, highs = _ends(value - shift, std, len(errors))
         return Interval(name, unit, raw, value - shift, std, lows[0], highs[0], lows[1], highs[1])

@@ -2,11 +2,12 @@
 
 The particle without the feature is the one that the data like best: phases of uniform density whose boundaries and
 densities are fitted to the projections (`napari_dipmtv.trust.refine`). A reconstruction with the feature filled in
-would not do: it has been through the method already, and a second pass makes fewer pits in it than the first made.
+would not do: it has been through the method already, and a second pass makes fewer pits in it than the first made. That
+particle is not known exactly either: every repeat deforms it a little.
 
 Every repeat goes the whole way: the particle with or without the feature is projected with the geometry of the data,
-given the noise of the data, and reconstructed with one method. What the repeats cannot show is an error of the data that is
-no noise: references that are not pure, a wrong alignment, diffraction contrast.
+given the noise of the data, and reconstructed with one method. What the repeats cannot show is an error of the data
+that is no noise: references that are not pure, a wrong alignment, diffraction contrast.
 """
 
 from __future__ import annotations
@@ -74,7 +75,6 @@ def null_test(
     """
     sizes = (feature.size_nm, *sizes_nm)
     feature = feature.explained(series)
-    clean = projections(feature.absent, series)
     residual = (series.data - projections(feature.volume, series)).astype(np.float32)
     strength = feature.strength(observed, feature.size_nm)[0]
     rows = _Rows(resume, len(sizes))
@@ -90,7 +90,9 @@ def null_test(
 
     yield state("taking the feature out")
     for i in range(rows.count, repeats):
-        drawn = measured_again(clean, series, generator(seed, _NULL, i), residual)
+        random = generator(seed, _NULL, i)
+        clean = projections(feature.drawn(random).absent, series)
+        drawn = measured_again(clean, series, random, residual)
         for step in within(maker.states(drawn, i), state):
             if isinstance(step, State):
                 yield step
@@ -138,7 +140,6 @@ def detection(
         raise InputError(expected("null test", wanted, levels.shape, "Run the null test to its end first"))
     feature = feature.explained(series)
     residual = (series.data - projections(feature.volume, series)).astype(np.float32)
-    cleans = [projections(feature.planted(size), series) for size in sizes_nm]
     rows = _Rows(resume, 1)
     total = repeats * len(sizes_nm)
 
@@ -153,7 +154,9 @@ def detection(
     yield state("putting the feature in")
     for i in range(rows.count, total):
         which = i % len(sizes_nm)
-        drawn = measured_again(cleans[which], series, generator(seed, _PLANTED, i), residual)
+        random = generator(seed, _PLANTED, i)
+        clean = projections(feature.drawn(random).planted(sizes_nm[which]), series)
+        drawn = measured_again(clean, series, random, residual)
         for step in within(maker.states(drawn, i), state):
             if isinstance(step, State):
                 yield step

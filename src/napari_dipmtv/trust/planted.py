@@ -19,9 +19,9 @@ SMOOTH_PX = 0.7  # the noise of a segmented boundary is not planted
 MARGIN_PX = 5  # around the matter: no boundary moves further than `FARTHEST_PX`
 FARTHEST_PX = 4.0
 FLATTEST = 0.7  # the difference of two distances changes by 2 per voxel, by less at a ridge
-STRAIN = 0.02  # standard deviation of the stretches and shears of a draw
-GROWTH_PX = 0.2  # of its phases as wholes
-WAVE_PX, WAVE_LENGTH_PX = 0.35, 2.0  # standard deviation and correlation length of its dents
+STRAIN = 0.03  # standard deviation of the stretches and shears of a draw
+GROWTH_PX = 0.3  # of its phases as wholes
+WAVE_PX, WAVE_LENGTH_PX = 0.1, 4.0  # standard deviation and correlation length of its dents
 GIVEN = ("voids", "void contrast")  # planted, not measured
 
 

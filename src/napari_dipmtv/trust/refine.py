@@ -13,7 +13,7 @@ It takes for granted that a phase has one composition throughout. `Refined.misfi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations_with_replacement
 
@@ -55,6 +55,12 @@ class Refined:
     shape: Shape
     densities: F64
     misfit: float
+
+    def deformed(self, random: np.random.Generator) -> Refined:
+        """Give another particle like it, drawn sharp: boundaries deformed at random, densities kept."""
+        distances = self.shape.deformed(random)
+        particle = self.shape.planted(self.shape.counted(distances), self.densities)
+        return replace(self, particle=particle, shape=replace(self.shape, distances=distances))
 
 
 def refine(series: TiltSeries, phases: Segmentation, steps: int = STEPS) -> Refined:

@@ -237,8 +237,7 @@ class Interval:
     value : float
         As measured in the volume.
     mean, std : float
-        Of planted members: the estimate for the object, its bias taken off, and its standard deviation. Of a bootstrap:
-        of the measure over the members.
+        Estimate for the object, with the bias taken off that the members show, and its standard deviation.
     low68, high68, low95, high95 : float
         Intervals of the object.
     """

@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_dipmtv.inspect import measure, segment
 from napari_dipmtv.io.atomic import output_folder, safe_names, write_bytes
+from napari_dipmtv.io.figures import FigureFormat
 from napari_dipmtv.io.html_report import html_of_folder, save_html
 from napari_dipmtv.io.ome import write_ome
 from napari_dipmtv.io.reports import provenance, save_report, save_table
@@ -61,7 +62,12 @@ def facts_of(
 
 
 def save_study(
-    study: Study, facts: dict[str, Any], folder: Path, *, segmentation: SegmentSettings | None = None
+    study: Study,
+    facts: dict[str, Any],
+    folder: Path,
+    *,
+    segmentation: SegmentSettings | None = None,
+    pictures: Sequence[FigureFormat] = ("png",),
 ) -> list[Path]:
     """Write what a study found, each file complete or not at all.
 
@@ -76,6 +82,8 @@ def save_study(
         ``ensemble_std_<channel>.tif`` and ``probability_<phase>.tif``.
     segmentation : SegmentSettings, optional
         Those of the study; the measures of the volume under test are taken with them.
+    pictures : sequence of {"png", "svg"}
+        The page shows the PNG.
 
     Raises
     ------
@@ -87,7 +95,7 @@ def save_study(
         *([save_table(rows, folder / "measures.csv")] if rows else []),
         save_report(facts, folder / "trust.json"),
         write_bytes(folder / "trust.txt", str(facts["text"]).encode()),
-        *save_figures(study, folder),
+        *save_figures(study, folder, pictures),
     ]
     if study.ensemble is not None and study.ensemble.members > 1:
         written += _save_ensemble(study.ensemble, folder)

@@ -14,7 +14,7 @@ from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.inspect.matter import Mask, depth_px
 from napari_dipmtv.inspect.surface import surface_of
 from napari_dipmtv.trust.feature import RIM_PX
-from napari_dipmtv.trust.refine import refine
+from napari_dipmtv.trust.refine import Refined, refine
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,16 +27,13 @@ class SkinFeature:
         Under test.
     segmentation : Segmentation
         With "A core", "B shell" and "A skin".
-    bare : Volume, optional
-        The particle without the skin that the data like best (`explained`), and
-    misfit : float
-        how well it explains them.
+    bare : Refined, optional
+        The particle without the skin that the data like best (`explained`).
     """
 
     volume: Volume
     segmentation: Segmentation
-    bare: Volume | None = None
-    misfit: float = float("nan")
+    bare: Refined | None = None
     name: Literal["skin"] = "skin"
     unit: str = "nm"
 
@@ -53,7 +50,16 @@ class SkinFeature:
         )
         labels = np.where(self._mask("skin"), np.uint8(roles["shell"]), phases.labels)
         found = refine(series, Segmentation(labels, phases.phases, phases.voxel_nm))
-        return replace(self, bare=found.particle.volume, misfit=found.misfit)
+        return replace(self, bare=found)
+
+    def drawn(self, random: np.random.Generator) -> SkinFeature:
+        """The same skin, its absence another particle that might be meant: deformed at random."""
+        return self if self.bare is None else replace(self, bare=self.bare.deformed(random))
+
+    @property
+    def misfit(self) -> float:
+        """Of the particle without it to the data; NaN before `explained`."""
+        return float("nan") if self.bare is None else self.bare.misfit
 
     @cached_property
     def absent(self) -> Volume:
@@ -62,7 +68,7 @@ class SkinFeature:
         Every voxel outside the middle of the shell is then made of shell material, equally full.
         """
         if self.bare is not None:
-            return self.bare
+            return self.bare.particle.volume
         a, b = self._channels
         data = self.volume.data.copy()
         moved = np.where(self._outer, data[a], 0)

@@ -15,7 +15,7 @@ from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.inspect.matter import VOID, Mask, depth_px
 from napari_dipmtv.trust.feature import RIM_PX
 from napari_dipmtv.trust.filling import filling_of, filling_weights, matter_of
-from napari_dipmtv.trust.refine import refine
+from napari_dipmtv.trust.refine import Refined, refine
 
 RING_PX = 2.5  # thickness of the ring around a ball with which the ball is compared
 PROBE_PX = 5.0  # diameter of the ball with which an unsegmented void is looked for
@@ -36,17 +36,14 @@ class VoidFeature:
         Voxels of the void.
     segmentation : Segmentation
         Of the volume.
-    bare : Volume, optional
-        The particle without the void that the data like best (`explained`), and
-    misfit : float
-        how well it explains them.
+    bare : Refined, optional
+        The particle without the void that the data like best (`explained`).
     """
 
     volume: Volume
     mask: Mask
     segmentation: Segmentation
-    bare: Volume | None = None
-    misfit: float = float("nan")
+    bare: Refined | None = None
     name: Literal["void"] = "void"
     unit: str = ""
 
@@ -67,7 +64,16 @@ class VoidFeature:
         if gone.any():
             value = value[tuple(distance_transform_edt(gone, return_distances=False, return_indices=True))]
         found = refine(series, Segmentation(value, phases.phases, phases.voxel_nm))
-        return replace(self, bare=found.particle.volume, misfit=found.misfit)
+        return replace(self, bare=found)
+
+    def drawn(self, random: np.random.Generator) -> VoidFeature:
+        """The same void, its absence another particle that might be meant: deformed at random."""
+        return self if self.bare is None else replace(self, bare=self.bare.deformed(random))
+
+    @property
+    def misfit(self) -> float:
+        """Of the particle without it to the data; NaN before `explained`."""
+        return float("nan") if self.bare is None else self.bare.misfit
 
     @cached_property
     def absent(self) -> Volume:
@@ -77,7 +83,7 @@ class VoidFeature:
         of the walls, which the nearest parts of them dominate. A void at the border of two phases is filled with both.
         """
         if self.bare is not None:
-            return self.bare
+            return self.bare.particle.volume
         hole = self.mask
         for _ in range(RIM_PX):
             hole = binary_dilation(hole, np.ones((3, 3, 3)))

@@ -19,9 +19,9 @@ from napari_dipmtv.trust.result import (
 )
 
 INTERVALS = (
-    "These intervals carry the noise, and the bias that measuring the volume again shows. What method and segmentation "
-    "do to every volume alike they do not carry: on small simulated particles the truth lay outside of them far more "
-    "often than they say."
+    "The estimates are of the object, not of the volume: the boundaries of its phases were fitted to the projections, "
+    "and what the same did to particles like it, whose phases are known, has been taken off. That takes for granted "
+    "that each phase has one composition throughout."
 )
 CAVEAT = (
     "The repeats carry the noise, the tilts and the method of this study. They cannot show errors of the data that are "
@@ -99,12 +99,12 @@ def cavity_text(found: CavityTest) -> str:
     level = float(np.quantile(found.null, 1 - SEEN))
     lines = [
         f"{said}: {nats}{where}.",
-        f"Chance: {len(found.null)} measurements of the filled volume give at most {float(found.null.max()):.1f}, 95 % "
-        f"of them less than {level:.1f} nats: p = {found.p_plug_in:.2g}, taking the filled volume as known.",
+        f"Chance: {len(found.null)} measurements without it give at most {float(found.null.max()):.1f}, 95 % of "
+        f"them less than {level:.1f} nats: p = {found.p_plug_in:.2g}, taking the particle without it as known.",
     ]
     if len(found.refitted):
         lines.append(
-            f"{len(found.refitted)} that were reconstructed and filled like the data ({found.method}) give at most "
+            f"{len(found.refitted)} that were reconstructed and fitted like the data ({found.method}) give at most "
             f"{float(found.refitted.max()):.1f} nats: p = {found.p_refitted:.2g}, which so few can show at best "
             f"as {1 / (len(found.refitted) + 1):.2g}."
         )
@@ -112,7 +112,7 @@ def cavity_text(found: CavityTest) -> str:
         lines.append("None were reconstructed: what the fit itself adds to the evidence is not known.")
     if math.isnan(found.apart_nm):
         lines.append(
-            "No void is segmented; one that the volume shows half empty would have more evidence than this."
+            "No void is segmented; this is the evidence of the projections, whatever the volume shows."
         )
     return "\n".join([*lines, rule, _smallest_cavity(found)])
 
@@ -151,6 +151,11 @@ def null_text(null: NullTest) -> str:
         lines.append(
             f"Mass thickness outside the middle of the shell: {null.observed:.2g} nm in the data, at most "
             f"{float(null.anywhere.max()):.2g} nm in the repeats."
+        )
+    if not math.isnan(null.misfit):
+        lines.append(
+            "The particle without it, phases of uniform density fitted to the projections, misses the data by "
+            f"{null.misfit:.2g} times their noise variance; much more than 1 says that more is missing in it."
         )
     lines.append(
         f"Segmented as a {null.feature} of at least {null.size_nm:.2g} nm: {null.segmented} of {null.repeats} repeats."
@@ -204,11 +209,10 @@ def resolution_text(resolution: Resolution) -> str:
 
 
 def interval_text(one: Interval) -> str:
-    """A measure with its intervals."""
-    return (
-        f"  {one.name}: {one.value:.3g} {one.unit}".rstrip()
-        + f"; 68 % from {one.low68:.3g} to {one.high68:.3g}, 95 % from {one.low95:.3g} to {one.high95:.3g}"
-    )
+    """A measure of the volume, and the estimate for the object with its intervals."""
+    measured = f"  {one.name}: {one.value:.3g} {one.unit}".rstrip()
+    inner, outer = f"{one.low68:.3g} to {one.high68:.3g}", f"{one.low95:.3g} to {one.high95:.3g}"
+    return f"{measured} in the volume; estimate {one.mean:.3g}, 68 % from {inner}, 95 % from {outer}"
 
 
 def held_out_text(found: HeldOut) -> str:
