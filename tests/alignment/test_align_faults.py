@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from napari_dipmtv import pipeline
 from napari_dipmtv.alignment import alignment_report, estimate, spikes
 from napari_dipmtv.alignment.mapping import displacements
 from napari_dipmtv.alignment.most_likely import MostLikely
+from napari_dipmtv.cli.app import app
 from napari_dipmtv.data import Alignment, ChannelMaps
 from napari_dipmtv.errors import GeometryError
 from napari_dipmtv.io.map_folder import load_saved_series, save_maps
@@ -129,3 +133,25 @@ def test_f55_all_that_an_alignment_knows_is_saved(tmp_path, boxes, error_deg):
         np.inf: "+1.25° from vertical, which these views do not tell",
     }
     assert words[error_deg] in str(back)
+
+
+def test_the_command_tells_and_writes_all_that_was_found(tmp_path, boxes):
+    spiky, _ = with_spikes(boxes)
+    save_maps(spiky, tmp_path / "maps")
+    words = ["align", "--maps", str(tmp_path / "maps"), "--out", str(tmp_path / "out")]
+    words += ["--set", "rounds=1", "--set", "coarsest_binning=1", "--set", "max_axis_angle_deg=1"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.output.split())
+    assert "2 pixels stand out like X-ray hits" in said
+    report = json.loads((tmp_path / "out" / "alignment.json").read_text())
+    saved = load_saved_series(tmp_path / "out").alignment
+    assert f"{saved}. Re-projection error {report['error']:.3f}." in said
+    assert report["quality"] == list(saved.quality)
+    assert report["scales"] == [1] * len(saved.quality)
+    assert report["axis_angle_deg"] == saved.axis_angle_deg
+    told = "infinite" if saved.axis_angle_error_deg == np.inf else saved.axis_angle_error_deg
+    assert report["axis_angle_error_deg"] == told
+    assert len(report["view_errors"]) == len(report["dose"]) == len(report["cut_share"]) == 7
+    assert report["view_quality"] == [list(row) for row in saved.view_quality]
+    assert "2 pixels stand out" in report["notes"][0]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from particles import counted, particle
-from scipy import ndimage
 
 from napari_dipmtv.data import Volume
 from napari_dipmtv.errors import InputError

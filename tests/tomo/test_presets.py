@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from particles import counted, error
+from particles import TILTS, counted, error
 
 from napari_dipmtv.data import TiltSeries, Volume
 from napari_dipmtv.errors import InputError
+from napari_dipmtv.projection.geometry import Geometry
+from napari_dipmtv.projection.sparse import SparseProjector
 from napari_dipmtv.settings.presets import PRESETS, preset, preset_of
 from napari_dipmtv.settings.tomo import METHODS, DipSettings
 from napari_dipmtv.tomo.data_term import data_misfit
@@ -100,6 +104,29 @@ def test_the_published_eels_simulation_has_1807486_parameters() -> None:
     assert sum(p.numel() for p in network.parameters()) == 1_807_486
 
 
+def test_the_2d_recipe_of_the_benchmark_is_that_of_its_row(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One network per slice and channel: no preset, but measured beside ours."""
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    module = importlib.import_module("slice_dip")
+    network, filters, skips = module.SliceNetwork(), (16, 32, 64, 128), (4, 8, 16, 32)
+
+    def flat(inputs: int, outputs: int, size: int) -> int:
+        return outputs * (inputs * size**2 + 1) + 2 * outputs
+
+    rows = zip((32, *filters[:-1]), filters, skips, (*filters[1:], 128), strict=True)
+    wanted = sum(
+        flat(a, f, 3) + flat(f, f, 3) + flat(a, k, 1) + 2 * (b + k) + flat(b + k, f, 3) + flat(f, f, 1)
+        for a, f, k, b in rows
+    )
+    head = flat(16, 4, 3) + 4 * 9 + 1
+    assert sum(p.numel() for p in network.parameters()) == wanted + head
+    A = SparseProjector(Geometry.of((20, 1, 20), TILTS))
+    steps = module.recipe_2d(torch.ones(2, 9, 20), lambda x: A(x[:, :, None])[:, :, 0], 20, 2)
+    assert [image.shape for _, image in steps] == 2 * [(2, 20, 20)]
+
+
 def test_the_optimiser_and_the_input_are_those_of_the_row(series: TiltSeries) -> None:
     s = published("EELS experiment").replace(filters=(4, 8), skips=(2, 2))
     fit = DipFit(pose(series, CPU), s, None)
@@ -147,7 +174,7 @@ def pose_unit(series: TiltSeries, settings: DipSettings) -> np.ndarray:
 def test_the_step_of_the_lowest_loss_is_returned(series: TiltSeries) -> None:
     """Also after going on from a checkpoint: what was reached before still counts."""
     settings = published("EELS simulation").replace(
-        filters=(4, 8), skips=(2, 2), iterations=40, learning_rate=0.3
+        filters=(4, 8), skips=(2, 2), input_channels=8, iterations=24, learning_rate=0.3, precision="auto"
     )
     last = settings.replace(returned="average")
     outputs = [(s.losses["data"], s.snapshot().data) for s in reconstruct_states(series, "dipm-tv", last)]
@@ -155,7 +182,7 @@ def test_the_step_of_the_lowest_loss_is_returned(series: TiltSeries) -> None:
     assert losses[-1] > min(losses)  # the rate is so high that the end is not the best
     kept = list(reconstruct_states(series, "dipm-tv", settings))
     np.testing.assert_array_equal(kept[-1].snapshot().data, outputs[int(np.argmin(losses))][1])
-    saved = next(s for s in reconstruct_states(series, "dipm-tv", settings) if s.iteration == 39).checkpoint
+    saved = next(s for s in reconstruct_states(series, "dipm-tv", settings) if s.iteration == 23).checkpoint
     *_, rest = reconstruct_states(series, "dipm-tv", settings, resume=saved())  # type: ignore[misc]
     np.testing.assert_array_equal(rest.snapshot().data, kept[-1].snapshot().data)
 

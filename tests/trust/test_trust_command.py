@@ -95,5 +95,5 @@ def test_the_page_answers_first(asked: Path, facts: dict) -> None:
     assert places == sorted(places)
     assert facts["verdict"][0].replace("'", "&#x27;") in html
     assert "trust_methods" not in html  # captions are words
-    assert html.count("data:image/png") == len(list(asked.glob("trust_*.svg"))) == 4
+    assert html.count("data:image/png") == len(list(asked.glob("trust_*.svg"))) >= 4
     assert "p = 0.05" in (asked / "trust_null.svg").read_text(encoding="utf-8")  # text that can be searched

@@ -62,7 +62,11 @@ class NudgeBox(QWidget):
     def tell(self) -> None:
         """Say what was moved and left out, and which of the two the button would do with the shown view."""
         out = self._bench.align_settings.exclude_views
-        told = [f"view {view + 1}: {dx:+g}, {dy:+g} px" for view, dx, dy in self._bench.session.nudges]
+        moved: dict[int, tuple[float, float]] = {}
+        for view, dx, dy in self._bench.session.nudges:
+            x, y = moved.get(view, (0.0, 0.0))
+            moved[view] = (x + dx, y + dy)
+        told = [f"view {view + 1}: {x:+g}, {y:+g} px" for view, (x, y) in moved.items()]
         told += [f"view {view + 1} left out" for view in out]
         self.words.setText("; ".join(told))
         maps = any(layer.ndim >= 4 for layer in self._bench.layers.shown_maps())

@@ -110,18 +110,20 @@ class _Track:
         self.errors.append(match.error)
         self.scales.append(scale)
         self.view_errors.append(tuple(spread(np.array(match.view_errors), self.used, np.nan).tolist()))
-        told = {
-            "quality": tuple(self.errors),
-            "view_quality": tuple(self.view_errors),
-            "scales": tuple(self.scales),
-            "axis_angle_error_deg": self.angle_error,
-        }
+        errors, view_errors, scales = tuple(self.errors), tuple(self.view_errors), tuple(self.scales)
+        angle_error = self.angle_error
         note = left_out_note(self.tilts_deg, self.used)
         words = f"{stage}; {note}" if note else stage
         count = len(self.errors)
 
         def snapshot() -> Alignment:
-            return replace(self._alignment(best), **told)
+            return replace(
+                self._alignment(best),
+                quality=errors,
+                view_quality=view_errors,
+                scales=scales,
+                axis_angle_error_deg=angle_error,
+            )
 
         return State(count, max(self.total, count), {"reprojection": match.error}, snapshot, stage=words)
 

@@ -25,10 +25,9 @@ class TrustSettings(StageSettings):
     repeat_method: RepeatMethod = knob(
         "sirt",
         "Method of the repeats",
-        "Every number holds for the method that made the repeats. SIRT assumes least, and its null test keeps its "
-        "false alarms; CS-TV, with less total variation than for show, takes seconds and cries void too often on small "
-        "particles; the short DIPm-TV starts from CS-TV and takes 60 steps; same takes the method and "
-        "settings of the volume itself, and as long.",
+        "Every number holds for the method that made the repeats. SIRT assumes least and takes a tenth of a second; "
+        "CS-TV, with less total variation than for show, takes seconds; the short DIPm-TV starts from CS-TV and takes "
+        "60 steps; same takes the method and settings of the volume itself, and as long.",
     )
     repeats: int = knob(
         99,

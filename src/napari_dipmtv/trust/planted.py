@@ -18,6 +18,7 @@ from napari_dipmtv.inspect.matter import VACUUM, VOID
 SMOOTH_PX = 0.7  # the noise of a segmented boundary is not planted
 MARGIN_PX = 5  # around the matter: no boundary moves further than `FARTHEST_PX`
 FARTHEST_PX = 4.0
+BARE_PX = 0.2  # a skin that grows by more than this closes where the surface was bare
 FLATTEST = 0.7  # the difference of two distances changes by 2 per voxel, by less at a ridge
 STRAIN = 0.03  # standard deviation of the stretches and shears of a draw
 GROWTH_PX = 0.3  # of its phases as wholes
@@ -82,12 +83,21 @@ class Shape:
 
     @classmethod
     def of(cls, phases: Segmentation, channels: tuple[str, ...]) -> Shape:
-        """Read the shape of a segmentation; raises `InputError` where it holds no matter."""
+        """Read the shape of a segmentation; raises `InputError` where it holds no matter.
+
+        A skin is too thin for every voxel of it to be found: it is laid over the whole surface, with no thickness where
+        it is not segmented, so that it can grow there.
+        """
         shape = cls(phases, channels, np.zeros((0, 0, 0, 0), np.float32))
         if not any(name != VOID for name in shape.names):
             wanted, advice = "some matter", "Lower the threshold of the surface"
             raise InputError(expected("phases", wanted, "vacuum only", advice))
-        inside = [_signed(phases.labels[shape.box] == v) for v in (0, *shape.values)]
+        labels = phases.labels[shape.box]
+        inside = [_signed(labels == v) for v in (0, *shape.values)]
+        coat = -np.abs(_signed(labels > 0)) - BARE_PX
+        for k, name in enumerate(shape.names, start=1):
+            if name.endswith(" skin"):
+                inside[k] = np.maximum(inside[k], coat)
         return cls(phases, channels, np.stack(inside))
 
     @cached_property

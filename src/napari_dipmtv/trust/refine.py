@@ -30,7 +30,7 @@ from napari_dipmtv.trust.resample import noise_kind
 
 STEPS = 6
 LONGEST_STEP_PX = 0.7  # beyond, the change of the shares is no longer linear
-SHORTEST_STEP_PX = 0.1  # below, the boundaries have come to rest
+SHORTEST_STEP_PX = 0.05  # below, the boundaries have come to rest
 PRIOR_PX = (1.5, 0.7, 0.5, 0.4, 0.4)  # standard deviation of the displacement by the degree of the harmonic
 DEGREE = len(PRIOR_PX) - 1
 FEWEST_COUNTS = 0.5  # expected counts below this get the weight of this
