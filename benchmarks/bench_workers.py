@@ -79,6 +79,7 @@ def main() -> None:
     chosen = report.options(__doc__ or "")
     maps = series()
     found = {workers: timed(maps, workers) for workers in (1, 2)}
+    machine = report.machine(("torch", "distributed")).replace(" of which one thread was used", "")
     same = "equal to the last bit" if found[1][2] == found[2][2] else "NOT equal"
     head = (
         "workers",
@@ -90,7 +91,7 @@ def main() -> None:
     )
     text = (
         f"By `benchmarks/bench_workers.py`: {JOBS} CS-TV reconstructions of 64³ x 2 voxels scored by thinned "
-        f"counts, one thread each, on {report.machine(('torch', 'distributed'))} Scores of both runs: {same}."
+        f"counts, one thread each, on {machine} Scores of both runs: {same}."
     )
     report.finish("Workers", f"{text}\n\n{report.table(head, rows(found))}", write=chosen.write)
 

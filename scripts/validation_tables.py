@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from validation_runs import EXPERIMENT, MAKERS, NOISES, SKINS_NM, VOIDS_NM
+from validation_runs import EXPERIMENT, FITTED, MAKERS, NOISES, SKINS_NM, VOIDS_NM
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "validation.md"
 ABLATION = ROOT / "benchmarks" / "ablation_runs.jsonl"
 BEGIN, END = "<!-- written by scripts/validation_page.py -->", "<!-- end -->"
-COLOURS = {"SIRT": "#888888", "CS-TV": "#0072b2", "DIPm-TV": "#d55e00"}  # Okabe-Ito, told apart by all eyes
+MEASURED = (*MAKERS, FITTED)
+# Okabe-Ito, told apart by all eyes
+COLOURS = {"SIRT": "#888888", "CS-TV": "#0072b2", "DIPm-TV": "#d55e00", FITTED: "#009e73"}
 FOUND = 0.25  # of the true void is found, and of what is found is true
 MIRRORED = (
     "DIPm-TV (default)",
@@ -99,7 +101,7 @@ def ratios(rows: Sequence[Row]) -> str:
             for row in _of(rows, f"void {d:g} | {method}")
             if row["ratio"] is not None
         ]
-        for method in MAKERS
+        for method in MEASURED
     }
     cells = [
         [method, f"{np.mean(e):.0f} %", f"{max(e):.0f} %", str(len(e))] if e else [method, "", "", "0"]
@@ -308,7 +310,7 @@ def _by_method(
 ) -> str:
     lines = []
     for shown, name in cases:
-        here = [_of(rows, f"{name} | {method}") for method in MAKERS]
+        here = [_of(rows, f"{name} | {method}") for method in MEASURED]
         lines.append(
             [
                 shown,
@@ -316,7 +318,7 @@ def _by_method(
                 " / ".join(str(len(some)) for some in here),
             ]
         )
-    return _table([head, *MAKERS, "seeds"], lines)
+    return _table([head, *MEASURED, "seeds"], lines)
 
 
 def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -106,7 +106,7 @@ def test_one_error_no_layer_no_file(
         widget.map_source.setValue(source.replace(angles=str(angle_file), pixel_nm=0.5))
 
     widget.open_paths(paths)
-    qtbot.waitUntil(lambda: not bench.job.running)
+    qtbot.waitUntil(lambda: not bench.job.running, timeout=60_000)
 
     [error] = told
     assert error.severity.value == "error"
@@ -126,6 +126,6 @@ def test_a_bad_file_leaves_what_was_loaded_before(bench: Bench, qtbot: Any, tmp_
     widget = LoadWidget(bench.viewer_for_test)
     qtbot.addWidget(widget)
     widget.open_paths([*truncated_maps(tmp_path)[0]])
-    qtbot.waitUntil(lambda: not bench.job.running)
+    qtbot.waitUntil(lambda: not bench.job.running, timeout=60_000)
     assert [layer.name for layer in bench.viewer_for_test.layers] == names
     assert np.array_equal(bench.session.value("maps").data, maps().data)

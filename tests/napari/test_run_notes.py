@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from plugin_fakes import Steps, cube, maps
 from qtpy.QtCore import Qt
 
@@ -147,6 +148,31 @@ def test_notes_of_the_stage_are_shown_live_and_stay_with_the_result(
     assert dock.notes.text() == f"⚠ Float32{said[7:]}."
     assert dock.session.value("volume").notes == (said,)
     assert not dock.session.value("volume").stopped
+
+
+def test_f48_growing_curves_are_followed_without_a_new_layout(dock: ReconstructWidget) -> None:
+    """Most of the time that a plot takes from the window goes into its layout, which stays while the curves grow."""
+    plot = dock.plot
+    panels = {"misfit": ["data", "validation"], "total variation": ["tv"]}
+
+    def show(steps: int, names: tuple[str, ...] = ("data", "tv", "validation")) -> None:
+        curves = {name: (np.arange(1, steps + 1), 1 / np.arange(1, steps + 1)) for name in names}
+        plot.follow(curves, "iteration", "loss", log=True, panels=panels if len(names) == 3 else None)
+
+    show(5)
+    plot.draw()
+    axes = list(plot.figure.axes)
+    show(400)
+    plot.draw()
+    assert plot.figure.axes == axes
+    assert not isinstance(plot.figure.get_layout_engine(), ConstrainedLayoutEngine)
+    for panel, names in zip(axes, panels.values(), strict=True):
+        assert [len(line.get_xdata()) for line in panel.lines] == [400] * len(names)
+        assert panel.get_xlim()[1] >= 400
+        assert panel.get_ylim()[0] <= 1 / 400
+    show(400, ("data",))  # other curves: drawn anew
+    assert plot.figure.axes != axes
+    assert isinstance(plot.figure.get_layout_engine(), ConstrainedLayoutEngine)
 
 
 def test_a_part_of_the_tilts_is_not_taken_for_all(

@@ -47,7 +47,7 @@ def test_from_demo_to_files(make_napari_viewer: Any, qtbot: Any, tmp_path: Path)
         if not run:
             qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
             return
-        with qtbot.waitSignal(job.finished, timeout=30_000):
+        with qtbot.waitSignal(job.finished, timeout=300_000):
             qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
     load.demo_form.setValue(TINY)

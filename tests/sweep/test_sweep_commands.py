@@ -107,7 +107,13 @@ def test_a_table_of_projects_is_run_and_what_fails_is_told(counted_ball: TiltSer
 def program(*words: object) -> subprocess.Popen[bytes]:
     """The command in a process of its own, so that it can be killed or interrupted."""
     line = [sys.executable, "-m", "napari_dipmtv", *map(str, words)]
-    return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    # behind a shell that runs the tests in the background Ctrl-C is ignored, and children inherit that
+    return subprocess.Popen(line, preexec_fn=_hears_ctrl_c, **quiet)  # type: ignore[call-overload]
+
+
+def _hears_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def waited(path: Path, lines: int, seconds: float = PATIENCE_S) -> None:

@@ -48,14 +48,15 @@ def error(found: np.ndarray, truth: np.ndarray) -> float:
 
 
 def test_without_weight_it_is_dipm_tv_bit_for_bit(measured: FusedSimulation) -> None:
-    plain = DipSettings(**{name: getattr(SMALL, name) for name in DipSettings.model_fields})
+    quick = SMALL.replace(network_input="random", input_channels=4, crop=False)
+    plain = DipSettings(**{name: getattr(quick, name) for name in DipSettings.model_fields})
     alone = reconstruct(measured.chemical, "dipm-tv", plain, "cpu").volume
     none = fuse(
-        measured.chemical, measured.haadf, "fused-dipm-tv", SMALL.replace(haadf_weight=0), "cpu"
+        measured.chemical, measured.haadf, "fused-dipm-tv", quick.replace(haadf_weight=0), "cpu"
     ).volume
-    both = fuse(measured.chemical, measured.haadf, "fused-dipm-tv", SMALL, "cpu").volume
+    both = fuse(measured.chemical, measured.haadf, "fused-dipm-tv", quick, "cpu").volume
     np.testing.assert_array_equal(none.data, alone.data)
-    assert error(both.data, alone.data) > 0.01
+    assert error(both.data, alone.data) > 1e-4  # four short steps
 
 
 def test_the_term_is_its_formula(problem: FusedProblem) -> None:
@@ -114,7 +115,7 @@ def test_what_is_learnt_moves_downhill_and_what_is_not_stays(problem: FusedProbl
         for p in learnt.values():
             p.data -= 1e-3 * p.grad / p.grad.norm()
         if moving:
-            assert float(term(x)) < float(loss)
+            assert float(term(x).detach()) < float(loss.detach())
         assert 1 <= term.facts()["gamma"] < 2
 
 

@@ -43,7 +43,8 @@ def test_spread_follows_the_noise(hollow, counted, maker) -> None:
     spreads = []
     for noise in (0.1, 0.3):
         series = counted(hollow, noise=noise)
-        found = run(ensemble(series, reconstructed(maker, series), maker, members=3)).value
+        states = ensemble(series, reconstructed(maker, series), maker, members=3, resampling="bootstrap")
+        found = run(states).value
         spreads.append(float(np.sqrt((found.std.data**2).mean())))
     assert spreads[1] > 1.5 * spreads[0]
 
@@ -134,8 +135,8 @@ def test_planted_members_take_the_bias_of_blurred_layers_off(hollow, counted, ma
     known = {one.name: one for one in found.intervals}
     for name, true in truth.items():
         one = known[name]
-        assert abs(one.mean / true - 1) < 0.12
+        assert abs(one.mean / true - 1) < 0.15
         assert one.low95 < one.low68 < one.mean < one.high68 < one.high95
     raw = np.mean([abs(known[n].value / t - 1) for n, t in truth.items()])
     best = np.mean([abs(known[n].mean / t - 1) for n, t in truth.items()])
-    assert best < 0.4 * raw
+    assert best < 0.6 * raw

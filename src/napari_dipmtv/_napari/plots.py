@@ -35,6 +35,8 @@ class Plot(FigureCanvasQTAgg):
         self.setFixedHeight(height_px)
         self.setToolTip(tooltip)
         self._last: tuple[Any, tuple[Any, ...]] | None = None
+        self._lines: dict[str, Any] = {}  # of the curves that are shown
+        self._laid_out = False  # what is shown has been drawn once
         viewer.events.theme.connect(self._restyle)
         self._restyle()
 
@@ -43,6 +45,7 @@ class Plot(FigureCanvasQTAgg):
         if isalive(self):
             _window = self.window()  # held, so that no garbage collection takes the dock away meanwhile
             super().draw()
+            self._laid_out = True
 
     def wheelEvent(self, event: QEvent) -> None:
         """Leave the wheel to the scroll area around the plot."""
@@ -68,6 +71,34 @@ class Plot(FigureCanvasQTAgg):
         """
         self._show(self._draw_curves, curves, x_label, y_label, log, panels or {"": tuple(curves)}, at_least)
 
+    def follow(
+        self,
+        curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
+        x_label: str,
+        y_label: str,
+        *,
+        log: bool = False,
+        panels: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """Like `curves`, for those that grow: where they are shown already only their points change.
+
+        That takes the window a third of the time: the rest goes into the layout.
+        """
+        wanted = (x_label, y_label, log, panels or {"": tuple(curves)}, None)
+        shown = self._last is not None and self._laid_out and self._lines.keys() == curves.keys()
+        positive = not log or all(np.min(y, initial=1) > 0 for _, y in curves.values())
+        if not (shown and positive and self._last[1][1:] == wanted):
+            self.curves(curves, x_label, y_label, log=log, panels=panels)
+            return
+        self.figure.set_layout_engine("none")
+        for name, (x, y) in curves.items():
+            self._lines[name].set_data(x, y)
+        for axes in self.figure.axes:
+            axes.relim()
+            axes.autoscale_view()
+        self._last = (self._draw_curves, (curves, *wanted))
+        self.draw_idle()
+
     def images(
         self, images: Mapping[str, ArrayLike], x_label: str, y_label: str, y_range: tuple[float, float]
     ) -> None:
@@ -76,7 +107,9 @@ class Plot(FigureCanvasQTAgg):
 
     def _show(self, draw: Any, *what: Any) -> None:
         self._last = (draw, what)
+        self._lines, self._laid_out = {}, False
         self.figure.clear()
+        self.figure.set_layout_engine("constrained")
         draw(*what)
         self.draw_idle()
 
@@ -99,7 +132,7 @@ class Plot(FigureCanvasQTAgg):
             for name in names:
                 x, y = curves[name]
                 label = name.split("|")[0]
-                axes.plot(x, y, label=label, color=colour[label], lw=1.3)
+                [self._lines[name]] = axes.plot(x, y, label=label, color=colour[label], lw=1.3)
             if log and all(np.min(curves[name][1], initial=1) > 0 for name in names):
                 axes.set_yscale("log")
             if at_least is not None:

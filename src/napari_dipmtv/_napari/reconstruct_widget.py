@@ -285,7 +285,9 @@ class ReconstructWidget(StageWidget):
     def _draw_losses(self, progress: Progress) -> None:
         if progress.losses:
             curves = {name: tuple(zip(*values, strict=True)) for name, values in progress.losses.items()}
-            self.plot.curves(curves, "iteration", "loss", log=True, panels=loss_panels(tuple(curves)))
+            over = progress.iteration == progress.total
+            show = self.plot.curves if over else self.plot.follow  # laid out anew where time is no matter
+            show(curves, "iteration", "loss", log=True, panels=loss_panels(tuple(curves)))
 
     def _set_pace(self) -> None:
         if self.job_bar.mine:

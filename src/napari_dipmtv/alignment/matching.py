@@ -57,9 +57,9 @@ def estimate(
     -----
     A move is the least-squares displacement of each view onto its projection, damped, limited and accelerated
     (`napari_dipmtv.alignment.moves`). The axis angle is first the best of a scan, then the minimum of a parabola
-    through the Poisson misfits of three angles, twice per scale; the curvature gives its standard error. A
-    doubtful angle that does not lower the misfit by three standard deviations (a sphere has none) becomes that of
-    the settings with an infinite error, in one state more.
+    through the Poisson misfits of three angles, twice per scale; the curvature gives its
+    standard error. A doubtful angle that does not lower the misfit by three standard deviations (a sphere has none)
+    becomes that of the settings with an infinite error, in one state more.
     """
     settings = settings or AlignSettings()
     chosen = chosen_views(maps, settings)

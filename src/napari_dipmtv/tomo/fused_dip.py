@@ -20,6 +20,9 @@ from napari_dipmtv.tomo.fused_problem import FusedProblem, weighted
 from napari_dipmtv.tomo.problem import Problem
 
 GUIDE_ITERATIONS = 150  # of the fused volume that the network looks at; the network adds the detail
+REHEARSALS = (
+    120  # towards it, four times those towards CS-TV: far from the goal the many HAADF counts lead astray
+)
 FAINTEST = 1e-3  # of the largest weight: one that the slice totals put at 0 must be able to grow
 INSIDE = (1.02, 1.98)  # where a learnt exponent may begin; at the ends of (1, 2) it could not move
 
@@ -31,9 +34,7 @@ class HaadfData:
     haadf: Problem
     settings: FusedDipSettings
     name: str = "fused volume"
-    rehearsals: int = (
-        120  # four times those of CS-TV: HAADF counts are many, and far from the goal they outshout the maps
-    )
+    rehearsals: int = REHEARSALS
 
     def guide(self, problem: Problem) -> Iterator[State[Volume]]:
         """The volume of least joint cost."""

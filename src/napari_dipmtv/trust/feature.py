@@ -39,7 +39,7 @@ class Feature(Protocol):
 
     @property
     def misfit(self) -> float:
-        """Of the particle without it to the data, 1 where only noise is left; NaN before `explained`."""
+        """Of the fitted particle to the data, 1 where only noise is left; NaN before `explained`."""
         ...
 
     def explained(self, series: TiltSeries) -> Self:

@@ -57,8 +57,11 @@ class Refined:
     misfit: float
 
     def deformed(self, random: np.random.Generator) -> Refined:
-        """Give another particle like it, drawn sharp: boundaries deformed at random, densities kept."""
-        distances = self.shape.deformed(random)
+        """Give another particle like it: boundaries deformed at random, densities kept."""
+        return self.moved(self.shape.deformed(random))
+
+    def moved(self, distances: F32) -> Refined:
+        """Give the particle of other level sets (p + 1, z, y, x), drawn sharp, its densities kept."""
         particle = self.shape.planted(self.shape.counted(distances), self.densities)
         return replace(self, particle=particle, shape=replace(self.shape, distances=distances))
 

@@ -166,8 +166,8 @@ class NullTest:
     method : str
         What made the repeats; the numbers hold for it.
     misfit : float
-        Squared residual of the data from the particle without the feature, over its variance; about 1 where that
-        particle, phases of uniform density, explains all but the noise. NaN where it is not known.
+        Squared residual of the data from the fitted particle (without the void, with the skin), over its variance:
+        about 1 where phases of uniform density explain all but the noise. NaN where it is not known.
     """
 
     feature: str

@@ -28,7 +28,7 @@ class SkinFeature:
     segmentation : Segmentation
         With "A core", "B shell" and "A skin".
     bare : Refined, optional
-        The particle without the skin that the data like best (`explained`).
+        The particle that the data want, its skin made shell (`explained`).
     """
 
     volume: Volume
@@ -43,14 +43,19 @@ class SkinFeature:
         return self.strength(self.volume, 0.0)[0]
 
     def explained(self, series: TiltSeries) -> SkinFeature:
-        """The same skin, its absence the best particle without it that the data know (`napari_dipmtv.trust.refine`)."""
-        phases, roles = (
-            self.segmentation,
-            {n.rsplit(" ", 1)[-1]: v for v, n in self.segmentation.phases.items()},
-        )
-        labels = np.where(self._mask("skin"), np.uint8(roles["shell"]), phases.labels)
-        found = refine(series, Segmentation(labels, phases.phases, phases.voxel_nm))
-        return replace(self, bare=found)
+        """The same skin, its absence the particle that the data want, the skin made shell.
+
+        Fitted without a skin (`napari_dipmtv.trust.refine`), the core would come to the surface in its place.
+        """
+        found = refine(series, self.segmentation)
+        names = [name.rsplit(" ", 1)[-1] for name in found.shape.names]
+        if "skin" not in names or "shell" not in names:
+            return replace(self, bare=found)
+        skin, shell = 1 + names.index("skin"), 1 + names.index("shell")  # the vacuum comes first
+        distances = found.shape.distances.copy()
+        distances[shell] = np.maximum(distances[shell], distances[skin])
+        distances[skin] = distances.min() - 1
+        return replace(self, bare=found.moved(distances))
 
     def drawn(self, random: np.random.Generator) -> SkinFeature:
         """The same skin, its absence another particle that might be meant: deformed at random."""
@@ -58,7 +63,7 @@ class SkinFeature:
 
     @property
     def misfit(self) -> float:
-        """Of the particle without it to the data; NaN before `explained`."""
+        """Of the particle with its skin to the data; NaN before `explained`."""
         return float("nan") if self.bare is None else self.bare.misfit
 
     @cached_property

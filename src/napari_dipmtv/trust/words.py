@@ -154,8 +154,8 @@ def null_text(null: NullTest) -> str:
         )
     if not math.isnan(null.misfit):
         lines.append(
-            "The particle without it, phases of uniform density fitted to the projections, misses the data by "
-            f"{null.misfit:.2g} times their noise variance; much more than 1 says that more is missing in it."
+            "The particle of uniform phases that was fitted to the projections misses the data by "
+            f"{null.misfit:.2g} times their noise variance; much more than 1 says that it is not all there is."
         )
     lines.append(
         f"Segmented as a {null.feature} of at least {null.size_nm:.2g} nm: {null.segmented} of {null.repeats} repeats."
