@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +166,18 @@ def test_axes_scale_bar_picture_and_film(
         assert film.n_frames == 36
     assert len({tuple(np.round(direction, 4)) for direction in seen}) == 36
     assert viewer.scene.camera.angles == pytest.approx(before)
+
+
+def test_docks_opened_from_the_menu_share_the_workplace_of_the_viewer(bench: Bench, qtbot: Any) -> None:
+    """napari gives every dock of its menu a proxy of the viewer that nothing else holds."""
+    from napari.utils._proxies import PublicOnlyProxy
+
+    viewer = bench.viewer_for_test
+    widget = InspectWidget(PublicOnlyProxy(viewer))
+    qtbot.addWidget(widget)
+    gc.collect()
+    assert widget.bench is bench
+    assert bench.layers.viewer is viewer
+    before = widget.ortho.figure.get_facecolor()
+    viewer.theme = "light"
+    assert widget.ortho.figure.get_facecolor() != before

@@ -189,7 +189,7 @@ SHORT = [
         "members=0",
         "planted_repeats=2",
         "planted_sizes=2",
-        "refits=3",
+        "refits=5",
         "held_out=false",
         "likelihood_repeats=50",
         "likelihood_planted=10",
@@ -215,7 +215,7 @@ def test_the_likelihood_of_a_void_comes_first_and_goes_into_the_html_report(seri
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "<h2>Trust</h2>" in page
     assert "The data demand a void" in page
-    assert "trust null" in page  # the picture, with its name
+    assert "strength of the feature in repeats without it" in page  # the picture, with its caption
 
 
 def test_ctrl_c_keeps_the_study_and_the_same_command_goes_on(

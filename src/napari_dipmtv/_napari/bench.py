@@ -19,6 +19,7 @@ from napari_dipmtv._napari.reconstructing import Offer
 from napari_dipmtv._napari.report import report_of
 from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.session import Reconstruction, Stage
+from napari_dipmtv._napari.window import real_viewer
 from napari_dipmtv.alignment import AlignmentHistory
 from napari_dipmtv.data import Region, SpectrumSeries
 from napari_dipmtv.io.project import Nudge, Project, load_project, save_project
@@ -36,6 +37,7 @@ _benches: weakref.WeakKeyDictionary[ViewerModel, Bench] = weakref.WeakKeyDiction
 
 def bench_of(viewer: ViewerModel) -> Bench:
     """The workplace of a viewer, made at the first call; all docks of the viewer share it."""
+    viewer = real_viewer(viewer)
     if viewer not in _benches:
         _benches[viewer] = Bench(viewer)
     return _benches[viewer]

@@ -15,6 +15,8 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QSizePolicy
 
+from napari_dipmtv._napari.window import real_viewer
+
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
@@ -27,7 +29,7 @@ class Plot(FigureCanvasQTAgg):
 
     def __init__(self, viewer: ViewerModel, height_px: int = 170, tooltip: str = "") -> None:
         super().__init__(Figure(layout="constrained"))
-        self._viewer = weakref.ref(viewer)
+        self._viewer = weakref.ref(real_viewer(viewer))
         self.setMinimumHeight(height_px)
         self.setMaximumHeight(2 * height_px)
         self.setMinimumWidth(200)

@@ -116,6 +116,11 @@ class Networks:
                 fit.open(share)
 
     @property
+    def began_with(self) -> str:
+        """What the volume is called with which the fit began."""
+        return began_with(self.further)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What the person who waits should know."""
         found = (f"cavity {n} (evidence {c.evidence:.0f})" for n, c in enumerate(self.cavities, 1))
@@ -153,6 +158,11 @@ class Networks:
         """Go back to a checkpoint."""
         for i, fit in enumerate(self.fits):
             fit.restore(under(saved, str(i)))
+
+
+def began_with(further: Further | None) -> str:
+    """What the volume is called with which a fit begins."""
+    return "CS-TV" if further is None else further.name
 
 
 def one_channel(series: TiltSeries, channel: int) -> TiltSeries:

@@ -19,12 +19,12 @@ from napari_dipmtv.tomo.crop import Crop, crop_to_object
 from napari_dipmtv.tomo.cs_tv import cs_tv
 from napari_dipmtv.tomo.data_term import data_kind
 from napari_dipmtv.tomo.dip_fit import under
-from napari_dipmtv.tomo.dip_networks import WITH_NOISE, Further, Networks
+from napari_dipmtv.tomo.dip_networks import WITH_NOISE, Further, Networks, began_with
 from napari_dipmtv.tomo.dip_watch import Clock, Watch, watching
 from napari_dipmtv.tomo.problem import Problem
 from napari_dipmtv.tomo.thinning import thin
 
-BEHIND = "CS-TV still foretells the held-out dose better: take more iterations, or CS-TV"
+BEHIND = "still foretells the held-out dose better: take more iterations, or CS-TV"
 REHEARSALS = 30  # steps towards the CS-TV input
 
 
@@ -94,7 +94,7 @@ def _run(
         yield from _fit(networks, seen, held_out, settings, stage, resume)
         return
     guide: Volume | None = None
-    first = "CS-TV" if further is None else further.name
+    first = began_with(further)
     if settings.crop or settings.network_input == "cs-tv":
         part = replace(problem, series=seen)
         quick = _first_settings(settings, joint=not alone)
@@ -147,7 +147,8 @@ def _fit(
         if watch is not None and clock.iteration == clock.total:
             networks.polish(watch.polishing)
         behind = watch is not None and clock.in_last_steps and watch.behind
-        said = ", ".join(dict.fromkeys([stage, *networks.notes, *([BEHIND] if behind else [])]))
+        notes = [*networks.notes, *([f"{networks.began_with} {BEHIND}"] if behind else [])]
+        said = ", ".join(dict.fromkeys([stage, *notes]))
         kept = partial(_checkpoint, replace(clock), networks, watch)
         yield State(clock.iteration, clock.total, losses, networks.volume, kept, said)
 
