@@ -81,4 +81,5 @@ def test_every_command_is_in_the_table() -> None:
     page = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
     for command in app.registered_commands:
         assert command.callback is not None
-        assert f"| `{command.callback.__name__}` |" in page
+        name = command.name or command.callback.__name__.replace("_", "-")
+        assert f"| `{name}` |" in page

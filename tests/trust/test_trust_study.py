@@ -151,20 +151,6 @@ def invoke(*words: str):
     return CliRunner().invoke(app, ["trust", *words])
 
 
-def test_command_writes_report_text_and_pictures(series, tmp_path: Path) -> None:
-    save_maps(series, tmp_path / "maps")
-    words = ["--method", "sirt", "--repeats", "19", "--device", "cpu", *SHORT]
-    done = invoke(str(tmp_path / "maps"), "--out", str(tmp_path / "out"), *words)
-    assert done.exit_code == 0, done.output
-    assert "Null test" in done.output
-    report = json.loads((tmp_path / "out" / "trust.json").read_text(encoding="utf-8"))
-    assert report["null"]["repeats"] == 19
-    assert report["stopped"] is False
-    names = {path.name for path in (tmp_path / "out").iterdir()}
-    pictures = {"trust_null.png", "trust_cavity.png", "trust_resolution.png"}
-    assert names == {"trust.json", "trust.txt", "measures.csv", "report.html", *pictures}
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
