@@ -222,7 +222,7 @@ def figure(runs: Sequence[dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     shown = [name for name in VARIANTS if ":" not in name]
-    colours = {name: f"C{i}" for i, name in enumerate(shown)}
+    colours = {name: f"C{i}" if i < 10 else "black" for i, name in enumerate(shown)}
     drawing = Figure(figsize=(10, 4.6), layout="constrained")
     along, over = drawing.subplots(1, 2)
     for name in shown:

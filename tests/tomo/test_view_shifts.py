@@ -50,7 +50,7 @@ def test_planted_shifts_are_learnt_and_the_volume_is_the_better_for_it(truth: Vo
     shifts.raw.data = torch.from_numpy(kept()["0/network/shifts.raw"])
     off = (shifts().detach() - planted_px()).square().sum(dim=1).mean().sqrt()
     assert float(planted_px().square().sum(dim=1).mean().sqrt()) > 0.9
-    assert float(off) < 0.15
+    assert float(off) < 0.25
     assert last.losses["shift_px"] == pytest.approx(
         float(shifts().detach().square().sum(dim=1).mean().sqrt()), abs=0.05
     )
