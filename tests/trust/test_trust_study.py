@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -204,6 +205,15 @@ def test_the_likelihood_of_a_void_comes_first_and_goes_into_the_html_report(seri
     assert "strength of the feature in repeats without it" in page  # the picture, with its caption
 
 
+@pytest.fixture
+def at_a_terminal() -> Iterator[None]:
+    """Ctrl-C is listened to, as it is not where a shell has started the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("at_a_terminal")
 def test_ctrl_c_keeps_the_study_and_the_same_command_goes_on(
     series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
