@@ -18,7 +18,7 @@ from qtpy.QtWidgets import QFileDialog
 from napari_dipmtv._napari import trusting
 from napari_dipmtv._napari.bench import Bench, bench_of
 from napari_dipmtv._napari.session import ADVICE, Reconstruction
-from napari_dipmtv._napari.trust_widget import PRESETS, TrustWidget, answers
+from napari_dipmtv._napari.trust_widget import PRESETS, TrustWidget, marked
 from napari_dipmtv.data import TiltSeries, Volume
 from napari_dipmtv.inspect import segment
 from napari_dipmtv.phantom import count_series, make_volume
@@ -169,7 +169,7 @@ def test_stopped_half_way_it_goes_on_and_answers_like_one_run(
     assert widget.job_bar.start.text() == "Is the void real?"
     assert np.array_equal(found.report.null.anywhere, uninterrupted.report.null.anywhere)
     assert found.report.cavity.evidence == uninterrupted.report.cavity.evidence
-    assert widget.words.text().split("<br><br>") == answers(uninterrupted.report)
+    assert widget.words.text().split("<br><br>") == marked(uninterrupted.report)
     assert "p = 0.05" in widget.words.text()
     assert "IS IT REAL?" in widget.report.toPlainText()
     assert [axes.get_title() for axes in widget.plot.figure.axes] == [

@@ -21,8 +21,7 @@ from napari_dipmtv._napari.stage_widget import StageWidget, button, enable, note
 from napari_dipmtv._napari.trust_plot import TrustPlot
 from napari_dipmtv.errors import InputError
 from napari_dipmtv.settings.trust import TrustSettings
-from napari_dipmtv.trust.result import SEEN
-from napari_dipmtv.trust.words import cavity_text, detection_text, report_text, verdict
+from napari_dipmtv.trust.words import answers, report_text
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -36,7 +35,7 @@ QUICK = TrustSettings(
     repeats=39,
     likelihood_repeats=200,
     likelihood_planted=20,
-    refits=3,
+    refits=5,  # of fewer the largest says too little: the evidence asked for becomes far too high
     planted_repeats=4,
     planted_sizes=4,
     members=8,
@@ -188,7 +187,7 @@ class TrustWidget(StageWidget):
 
     def _show_report(self, report: TrustReport, so_far: str) -> None:
         self.plot.report(report)
-        self.words.setText("<br><br>".join(f"{so_far}{line}" for line in answers(report)))
+        self.words.setText("<br><br>".join(f"{so_far}{line}" for line in marked(report)))
         self.report.setPlainText(report_text(report))
 
     def _list_phases(self) -> None:
@@ -217,13 +216,7 @@ class TrustWidget(StageWidget):
                 self.bench.save_trust(Path(folder))
 
 
-def answers(report: TrustReport) -> list[str]:
-    """The sentences that matter first: is it more than chance, do the data demand it, how small could it be."""
-    said = []
-    if report.null is not None and report.null.repeats:
-        said.append(f"{'✓' if report.null.p_anywhere <= SEEN else '?'} {verdict(report.null)}")
-    if report.cavity is not None and len(report.cavity.null):
-        said.append(f"{'✓' if report.cavity.exceeds else '?'} {cavity_text(report.cavity).splitlines()[0]}")
-    if report.detection is not None and report.detection.tried.sum():
-        said.append(detection_text(report.detection).splitlines()[0])
-    return said
+def marked(report: TrustReport) -> list[str]:
+    """The sentences that matter first, with what they answer."""
+    marks = {True: "✓ ", False: "? ", None: ""}
+    return [marks[yes] + sentence for yes, sentence in answers(report)]

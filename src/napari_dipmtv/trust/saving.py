@@ -21,7 +21,7 @@ from napari_dipmtv.trust.ensemble import Ensemble
 from napari_dipmtv.trust.figures import save_figures
 from napari_dipmtv.trust.parts import Study
 from napari_dipmtv.trust.result import Interval, TrustReport
-from napari_dipmtv.trust.words import INTERVALS, cavity_text, detection_text, report_text, verdict
+from napari_dipmtv.trust.words import INTERVALS, answers, report_text
 
 
 def facts_of(
@@ -104,18 +104,8 @@ def save_study(
 
 
 def headlines(report: TrustReport) -> list[str]:
-    """The sentences that answer: is it more than chance, do the data demand it, how small could it be."""
-    said = []
-    if report.null is not None and report.null.repeats:
-        said.append(verdict(report.null))
-    if report.cavity is not None and len(report.cavity.null):
-        lines = cavity_text(report.cavity).splitlines()
-        said.append(
-            " ".join([lines[0], *(line for line in lines if line.startswith("No void is segmented"))])
-        )
-    if report.detection is not None and report.detection.tried.sum():
-        said.append(detection_text(report.detection).splitlines()[0])
-    return said
+    """The sentences of `answers`."""
+    return [sentence for _, sentence in answers(report)]
 
 
 def measure_rows(study: Study, segmentation: SegmentSettings | None = None) -> list[dict[str, Any]]:

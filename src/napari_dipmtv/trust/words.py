@@ -259,3 +259,20 @@ def methods_text(report: TrustReport) -> str:
 def number(value: float) -> str:
     """Three digits, or a dash for what is not known."""
     return "-" if math.isnan(value) else f"{value:.3g}"
+
+
+def answers(report: TrustReport) -> list[tuple[bool | None, str]]:
+    """The sentences that matter first: is it more than chance, do the data demand it, how small could it be.
+
+    Each with what it answers: True for yes, False for not shown, None where it is neither.
+    """
+    said: list[tuple[bool | None, str]] = []
+    if report.null is not None and report.null.repeats:
+        said.append((report.null.p_anywhere <= SEEN, verdict(report.null)))
+    if report.cavity is not None and len(report.cavity.null):
+        first, *rest = cavity_text(report.cavity).splitlines()
+        caveats = [line for line in rest if line.startswith("No void is segmented")]
+        said.append((report.cavity.exceeds, " ".join([first, *caveats])))
+    if report.detection is not None and report.detection.tried.sum():
+        said.append((None, detection_text(report.detection).splitlines()[0]))
+    return said
