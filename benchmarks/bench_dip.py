@@ -1,8 +1,9 @@
 """Follow deep image priors on one counted cube: ours, the published recipe from its preset, 2-D slices, deepinv's.
 
 Every contender runs in a process of its own and its error against the truth is followed, so that each is given its best
-step, which no one would know at the microscope. ``python benchmarks/bench_dip.py`` takes about twenty minutes;
-``... bench_dip.py ours --write`` runs one of them again. DIPMTV_DATA names the folder of the reference cube; without it
+step, which no one would know at the microscope. The 3-D contenders run with three seeds, of the counts and of the
+network. ``python benchmarks/bench_dip.py`` takes about forty minutes; ``... bench_dip.py ours --write`` runs one of
+them again. DIPMTV_DATA names the folder of the reference cube; without it
 the simulator makes a similar one. deepinv is left out where it is not installed (``pip install deepinv``).
 """
 
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import report  # first: pins the threads
@@ -35,6 +37,7 @@ from napari_dipmtv.settings.tomo import DipSettings
 from napari_dipmtv.tomo.reconstruct import reconstruct_states
 
 SLICES = (20, 32, 44)  # rows along the tilt axis that the 2-D contenders fit; their time is scaled
+SEEDS = (0, 1, 2)
 LOOK_EVERY, PATIENCE = 5, 50  # steps between two looks, and without a better error until a peer is ended
 MOST_2D = 400
 CURVES = Path(__file__).with_name("dip_curves.json")
@@ -46,18 +49,23 @@ WORDS = {
 }
 
 
-def cube() -> tuple[TiltSeries, Volume, str]:
-    """The counted series, the truth and what it is."""
+def cube(seed: int = 0) -> tuple[TiltSeries, Volume, str]:
+    """The counted series, the truth and what it is; other seeds than 0 count the same cube again."""
     path = report.data_folder() / "reference_cube64" / "cube64.npz"
     if not path.is_file():
         volume = make_volume(PhantomSettings(field_voxels=64, voxel_nm=48 / 64))
         tilts = tuple(np.linspace(-70, 70, 9))
-        return count_series(volume, tilts, relative_noise=0.27), volume, "a simulated cube, 64³ x 2"
+        series = count_series(volume, tilts, relative_noise=0.27, seed=seed)
+        return series, volume, "a simulated cube, 64³ x 2"
     with np.load(path) as saved:
         gain, channels = float(saved["counts_per_unit"]), tuple(str(name) for name in saved["channels"])
-        maps = saved["counts"].astype(np.float32) / gain
-        series = TiltSeries(maps, channels, tuple(saved["tilts_deg"]), 0.5, counts_per_unit=gain)
-        return series, Volume(saved["truth"].astype(np.float32), channels, 0.5), "the reference cube, 64³ x 2"
+        truth, counts, tilts = saved["truth"].astype(np.float32), saved["counts"], tuple(saved["tilts_deg"])
+    if seed:
+        A = SparseProjector(Geometry.of(truth.shape[1:], tilts))
+        means = gain * A(torch.from_numpy(truth)).numpy().clip(0)
+        counts = np.random.default_rng(seed).poisson(means)
+    series = TiltSeries(counts.astype(np.float32) / gain, channels, tilts, 0.5, counts_per_unit=gain)
+    return series, Volume(truth, channels, 0.5), "the reference cube, 64³ x 2"
 
 
 def follow_volume(
@@ -114,16 +122,16 @@ def off(found: np.ndarray, truth: np.ndarray, slices: tuple[int, ...] | None = N
     return float(np.linalg.norm(found - truth) / np.linalg.norm(truth))
 
 
-def follow(name: str) -> dict[str, Any]:
+def follow(name: str, seed: int) -> dict[str, Any]:
     """One contender, in this process."""
     torch.set_num_threads(1)
-    series, truth, _ = cube()
+    series, truth, _ = cube(seed)
     if name == "ours":
-        return follow_volume(series, truth, DipSettings(), to_the_end=True)
+        return follow_volume(series, truth, DipSettings(seed=seed), to_the_end=True)
     if name == "recipe":
         recipe = preset("dipm-tv", "published EELS simulation")
         assert isinstance(recipe, DipSettings)
-        return follow_volume(series, truth, recipe, to_the_end=False)
+        return follow_volume(series, truth, recipe.replace(seed=seed), to_the_end=False)
     return follow_slices(series, truth, recipe_2d if name == "slices" else deepinv_prior)
 
 
@@ -133,25 +141,31 @@ def first_below(curve: list[list[float]], column: int, level: float) -> float:
 
 
 def rows(curves: dict[str, Any]) -> Iterator[list[str]]:
-    """One per contender: its best, when, and how long ours takes to be as good."""
+    """One per contender: its best, when, and how long ours takes to be as good; medians over the seeds."""
     for name, words in WORDS.items():
         if name not in curves:
             continue
-        curve, column = curves[name]["curve"], 2 if curves[name]["curve"][0][2] is not None else 3
-        best = min(curve, key=lambda row: row[column])
-        ours = (
-            first_below(curves["ours"]["curve"], column, best[column]) if "ours" in curves else float("nan")
-        )
-        ssim, mark = curves[name]["ssim"], "" if column == 2 else " *"
+        runs = curves[name]
+        column = 2 if runs[0]["curve"][0][2] is not None else 3
+        best = [min(run["curve"], key=lambda row: row[column]) for run in runs]
+        ours = [
+            first_below(peer["curve"], column, row[column])
+            for row, peer in zip(best, curves.get("ours", ()), strict=False)
+        ]
+        ratios = [row[0] / took for row, took in zip(best, ours, strict=False)]
+        ssim, mark = [run["ssim"] for run in runs], "" if column == 2 else " *"
         yield [
             words,
-            f"{best[column]:.3f}{mark}",
-            "" if ssim is None else f"{ssim:.3f}",
-            f"{best[1]}",
-            f"{best[0]:.0f} s",
-            f"{ours:.1f} s",
-            f"{best[0] / ours:.1f}",
-            f"{curves[name]['steps_s'] * 1e3:.0f} ms",
+            str(len(runs)),
+            f"{median([row[column] for row in best]):.3f}{mark}",
+            "" if None in ssim else f"{median(ssim):.3f}",
+            f"{median([row[1] for row in best]):.0f}",
+            f"{median([row[0] for row in best]):.0f} s",
+            f"{median(ours):.1f} s" if ours else "",
+            f"{median(ratios):.1f}" + (f" ({min(ratios):.1f}-{max(ratios):.1f})" if len(ratios) > 1 else "")
+            if ratios
+            else "",
+            f"{median([run['steps_s'] for run in runs]) * 1e3:.0f} ms",
         ]
 
 
@@ -165,7 +179,7 @@ def draw(curves: dict[str, Any]) -> None:
     figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
     for name, words in WORDS.items():
         if name in curves:
-            curve = curves[name]["curve"]
+            curve = curves[name][0]["curve"]
             axes.plot([row[0] for row in curve], [row[3] for row in curve], label=words)
     axes.set(xscale="log", xlabel="processor time / s", ylabel="NRMSE of three slices", ylim=(0.1, 1))
     axes.grid(alpha=0.3)
@@ -175,8 +189,9 @@ def draw(curves: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run one contender and give its curve as JSON, or all that were asked for and print the table."""
-    if len(sys.argv) == 3 and sys.argv[1] == "--follow":
-        print(json.dumps(follow(sys.argv[2]), default=lambda value: round(float(value), 3)))
+    if len(sys.argv) == 4 and sys.argv[1] == "--follow":
+        run = follow(sys.argv[2], int(sys.argv[3]))
+        print(json.dumps(run, default=lambda value: round(float(value), 3)))
         return
     chosen = report.options(__doc__ or "", names=tuple(WORDS))
     if chosen.device == "cuda":
@@ -185,12 +200,15 @@ def main() -> None:
     for name in chosen.names or WORDS:
         if name == "deepinv" and find_spec("deepinv") is None:
             continue
-        command = [sys.executable, __file__, "--follow", name]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        curves[name] = json.loads(done.splitlines()[-1])
+        curves[name] = []
+        for seed in SEEDS if name in ("ours", "recipe") else SEEDS[:1]:
+            command = [sys.executable, __file__, "--follow", name, str(seed)]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            curves[name].append(json.loads(done.splitlines()[-1]))
     packages = ("torch", "numpy", "deepinv") if "deepinv" in curves else ("torch", "numpy")
     head = (
         "code",
+        "seeds",
         "best NRMSE",
         "SSIM there",
         "at step",
@@ -201,7 +219,8 @@ def main() -> None:
     )
     text = (
         f"By `benchmarks/bench_dip.py` on {cube()[2]}, 9 tilts, 27 % noise; processor time of one thread on "
-        f"{report.machine(packages)}\nEach at its best step, found with the truth in hand; preparation counts. "
+        f"{report.machine(packages)}\nEach at its best step, found with the truth in hand; preparation counts; medians "
+        f"of the seeds. "
         f"* of slices {', '.join(map(str, SLICES))}, as is ours beside\nit; their time is scaled to the slices that "
         f"hold counts. SSIM: 3-D. The first volumes of ours are those of CS-TV.\n\n"
         f"{report.table(head, rows(curves))}\n\n![Error over time]({CURVES.stem}.png)"

@@ -22,20 +22,34 @@ def truth() -> Volume:
 
 
 def test_truth_scores_perfectly(truth):
-    found = score(truth, truth, phase_threshold=0.4)
+    found = score(truth, truth)
     assert (found.nrmse, found.ssim, found.scale) == (0, pytest.approx(1), 1)
     assert found.iou == {"A": 1, "B": 1}
 
 
-def test_level_is_a_share_of_the_largest_sum(truth):
-    """B (1.0) lies at half of the maximum (2.0), not above: so it is vacuum in both."""
-    assert np.isnan(score(truth, truth).iou["B"])
+def test_a_phase_is_a_share_of_its_own_pure_density(truth):
+    """B has half the density of A and still fills its voxels; without matter in both there is no IoU."""
+    gone = truth.data.copy()
+    gone[1] *= 0.4
+    assert score(truth.replace(data=gone), truth).iou == {"A": 1, "B": 0}
+    only_a = truth.replace(data=truth.data * np.array([1, 0], np.float32)[:, None, None, None])
+    assert np.isnan(score(only_a, only_a).iou["B"])
+
+
+def test_voxels_that_are_half_filled_decide_nothing(truth):
+    """A surface layer of half voxels, over- or underestimated by a hair, leaves the IoU at 1."""
+    data = truth.data.copy()
+    data[:, :, 0] *= 0.5
+    half = truth.replace(data=data)
+    rng = np.random.default_rng(0)
+    noisy = half.replace(data=data * rng.normal(1, 0.01, data.shape).astype(np.float32))
+    assert score(noisy, half).iou == {"A": 1, "B": 1}
 
 
 def test_hand_computed_nrmse_and_iou(truth):
     data = truth.data.copy()
     data[:, :1] = 0  # a quarter of A is missing
-    found = score(truth.replace(data=data), truth, phase_threshold=0.4)
+    found = score(truth.replace(data=data), truth)
     assert found.nrmse == pytest.approx(np.sqrt(64 * 4 / (256 * 4 + 256 * 1)))
     assert found.iou == {"A": pytest.approx(0.75), "B": 1}
     assert found.ssim < 1
@@ -72,13 +86,16 @@ def test_voids_are_compared():
 
 @pytest.mark.real_data
 def test_reference_cube_scores_as_documented(data_folder):
-    """NRMSE and IoU of a noisy copy, worked out from their definitions with the level 0.5."""
+    """NRMSE and IoU of a noisy copy, worked out from their definitions; the truth is zero or one."""
     with np.load(data_folder / "reference_cube64" / "cube64.npz") as saved:
         truth = saved["truth"].astype(np.float32)
     noisy = truth + np.random.default_rng(0).normal(0, 0.1, truth.shape).astype(np.float32)
     found = score(Volume(noisy, NAMES, 0.5), Volume(truth, NAMES, 0.5))
     assert found.nrmse == pytest.approx(np.sqrt(((noisy - truth) ** 2).sum() / (truth**2).sum()), rel=1e-4)
-    masks = [(v[0] >= v[1]) & (v.sum(axis=0) > 0.5) for v in (noisy, truth)]
+    pure = truth.max(axis=(1, 2, 3))[:, None, None, None]
+    shares = truth / pure
+    clear = np.maximum(shares.max(axis=0), 1 - shares.sum(axis=0)) > 0.6
+    masks = [(v[0] >= v[1]) & (v.sum(axis=0) > 0.5) & clear for v in (noisy / pure, shares)]
     assert found.iou["A"] == pytest.approx(
         (masks[0] & masks[1]).sum() / (masks[0] | masks[1]).sum(), rel=1e-3
     )

@@ -12,6 +12,8 @@ from napari_dipmtv.data import F32, Segmentation, Volume
 from napari_dipmtv.errors import GeometryError, InputError, expected
 from napari_dipmtv.inspect.matter import VOID
 
+DECIDED = 0.6  # share of a voxel of the truth that one phase must fill for the voxel to be counted
+
 
 @dataclass(frozen=True, slots=True)
 class Scores:
@@ -24,7 +26,8 @@ class Scores:
     ssim : float
         3-D structural similarity (window 7), data range = maximum of the truth, mean of the channels.
     iou : mapping of str to float
-        Intersection over union of each channel's phase; NaN where neither volume has the phase.
+        Intersection over union of each channel's phase, over the voxels whose phase the truth decides; NaN
+        where neither volume has the phase.
     scale : float
         What the volume was multiplied by before the comparison; 1 unless a scale was fitted.
     """
@@ -35,18 +38,23 @@ class Scores:
     scale: float = 1.0
 
 
-def score(volume: Volume, truth: Volume, *, phase_threshold: float = 0.5, fit_scale: bool = False) -> Scores:
+def score(volume: Volume, truth: Volume, *, fit_scale: bool = False) -> Scores:
     """Compare a reconstruction with the truth.
 
     Parameters
     ----------
     volume, truth : Volume
         Of the same channels and shape.
-    phase_threshold : float
-        Matter is where the sum of the channels exceeds this share of the maximum of the truth's sum; the
-        phase is the channel of the larger density. The same level is used for both volumes.
     fit_scale : bool
         Multiply the volume by the least-squares factor first.
+
+    Notes
+    -----
+    The share of a channel in a voxel is its density over the largest of the truth's channel, for both volumes.
+    Matter is where the shares fill more than half of the voxel, its phase the largest share. Voxels of the truth
+    that nothing, the vacuum included, fills to more than `DECIDED` are left out of the IoU: a layer of half-filled
+    voxels falls to one side or the other by rounding, and a truth with 0.1 % of noise would score 0.9 against
+    itself.
 
     Raises
     ------
@@ -77,7 +85,9 @@ def score(volume: Volume, truth: Volume, *, phase_threshold: float = 0.5, fit_sc
     )
     x = (scale * x).astype(np.float32)
     ssim = [structural_similarity(a, b, data_range=float(t.max())) for a, b in zip(x, t, strict=True)]
-    found, true = (_phases(v, phase_threshold * float(t.sum(axis=0).max())) for v in (x, t))
+    pure = np.maximum(t.max(axis=(1, 2, 3), keepdims=True), 1e-30)  # (c, 1, 1, 1)
+    decided = _decided(t / pure)
+    found, true = (_phases(v / pure)[decided] for v in (x, t))
     iou = {name: overlap(found == c, true == c) for c, name in enumerate(truth.channels)}
     return Scores(float(np.linalg.norm(x - t)) / norm, float(np.mean(ssim)), iou, scale)
 
@@ -123,7 +133,13 @@ def match_voids(found: Segmentation, truth: Segmentation) -> VoidMatch:
     return VoidMatch(overlap(a, b), recall, precision, distance)
 
 
-def _phases(density: F32, level: float) -> NDArray[np.intp]:
-    """Channel of the larger density where the sum exceeds the level, else -1; (z, y, x)."""
-    phases: NDArray[np.intp] = np.where(density.sum(axis=0) > level, density.argmax(axis=0), -1)
+def _phases(shares: F32) -> NDArray[np.intp]:
+    """Channel of the largest share where all together fill more than half, else -1; (z, y, x)."""
+    phases: NDArray[np.intp] = np.where(shares.sum(axis=0) > 0.5, shares.argmax(axis=0), -1)
     return phases
+
+
+def _decided(shares: F32) -> NDArray[np.bool_]:
+    """Where one phase, or the vacuum, fills more than `DECIDED` of a voxel of the truth; (z, y, x)."""
+    decided: NDArray[np.bool_] = np.maximum(shares.max(axis=0), 1 - shares.sum(axis=0)) > DECIDED
+    return decided
