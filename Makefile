@@ -1,10 +1,12 @@
 # Two commands on a fresh machine: `make demo` and `make test`. `make help` lists all.
-# TORCH=cuda takes the CUDA build of torch instead of the CPU build; PYTHON=... chooses the interpreter.
+# TORCH=cuda takes the CUDA build of torch instead of the CPU build; PYTHON=... chooses the interpreter; JOBS=...
+# is how many processes run the tests, each with one thread.
 
 TORCH ?= cpu
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 OUT ?= demo-output
+JOBS ?= 2
 
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
@@ -24,7 +26,7 @@ demo: .venv/.stamp-all  ## the whole way, from simulated spectra to the measured
 
 test: .venv/.stamp-test  ## all fast tests; the window runs hidden in Xvfb
 	sh scripts/system_packages.sh
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses $(JOBS) --dist loadfile
 
 test-slow: .venv/.stamp-dev  ## the tests that take minutes
 	sh scripts/system_packages.sh

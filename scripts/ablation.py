@@ -218,7 +218,8 @@ def row(name: str, runs: Sequence[dict[str, Any]]) -> str:
     cells = (
         f"{median(runs, lambda r: r['nrmse']):.3f}",
         f"{median(runs, lambda r: r['ssim']):.3f}",
-        *(f"{median(known, lambda r: r['iou'][name]):.3f}" for name in ("FeO", "Fe3O4")),
+        f"{median(known, lambda r: r['iou']['FeO']):.3f}",
+        f"{median(known, lambda r: r['iou']['Fe3O4']):.3f}",
         void,
         best,
         f"{median(runs, lambda r: r['iterations']):.0f}",

@@ -39,6 +39,6 @@ def test_a_network_that_is_far_off_opens_nothing_even_where_polishing_catches_up
 
 
 def test_a_finished_fit_opens_the_void() -> None:
-    said = stages(120)
+    said = stages(200)
     assert dip_tv.BEHIND not in said
     assert "cavity" in said
