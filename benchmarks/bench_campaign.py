@@ -6,9 +6,7 @@ and are marked so. The schedule is simulated event by event, with early ends and
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 import report  # first: pins the threads
@@ -16,6 +14,7 @@ import report  # first: pins the threads
 # isort: split
 import numpy as np
 import torch
+from schedule import simulated
 from torch.utils.flop_counter import FlopCounterMode
 
 from napari_dipmtv.data import TiltSeries
@@ -115,37 +114,6 @@ def gpu_step_s(n: int) -> float:
     classic = memory_bytes(series, "cs-tv", CsTvSettings(), torch.device("cpu"))
     kept = memory_bytes(series, "dipm-tv", half, torch.device("cpu")) - classic
     return max(counter.get_total_flops() / PRODUCTS_PER_S, TRAFFIC * kept / BYTES_PER_S) / REACHED
-
-
-@dataclass(frozen=True)
-class Campaign:
-    """How a campaign went: hours to the end, share of the time that the GPUs computed, jobs done again."""
-
-    hours: float
-    busy: float
-    redone: int
-
-
-def simulated(job_s: np.ndarray, gpus: int, loss_hours: float, seed: int = 0) -> Campaign:
-    """Give every free GPU the next particle; one that is lost starts its job again and is back after ten minutes."""
-    random = np.random.default_rng(seed)
-    waiting = list(job_s[::-1])
-    free = [(0.0, gpu) for gpu in range(gpus)]
-    heapq.heapify(free)
-    end, computed, redone = 0.0, 0.0, 0
-    while waiting:
-        now, gpu = heapq.heappop(free)
-        job = waiting.pop()
-        lost_after = random.exponential(3600 * loss_hours)
-        if lost_after < job:
-            waiting.append(job)
-            redone += 1
-            heapq.heappush(free, (now + lost_after + 600, gpu))
-            continue
-        computed += job
-        end = max(end, now + job)
-        heapq.heappush(free, (now + job, gpu))
-    return Campaign(end / 3600, computed / (end * gpus), redone)
 
 
 def particles() -> np.ndarray:

@@ -48,6 +48,7 @@ def particle(index: int, field: int, void_nm: float) -> tuple[PhantomSettings, f
     size = field * random.uniform(0.52, 0.64)
     at = random.uniform(-0.08, 0.08, 3) * size
     settings = PhantomSettings(
+        shape="sphere" if index % 3 == 2 else "cube",
         field_voxels=field,
         size_nm=size,
         skin_nm=random.uniform(1.2, 2.2),
@@ -77,23 +78,33 @@ def coverage_of(index: int, maker: Maker, options: argparse.Namespace) -> dict[s
         series, volume, maker, members=options.members, resampling=options.resampling, seed=index
     )
     found = run(states).value
-    true, phases = true_measures(settings), make_segmentation(settings)
-    volumes = {
-        "FeO core volume": true.core_nm3,
-        "Fe3O4 shell volume": true.shell_nm3,
-        "FeO skin volume": true.skin_nm3,
-    }
+    phases, known = make_segmentation(settings), truths(settings)
     near = binary_dilation(phases.labels > 0, iterations=2)
     errors = {
         name: reliability(share, phases.mask(name), near).error for name, share in found.probability.items()
     }
-    widths = {i.name: [i.value, i.mean, i.std] for i in found.intervals if i.name in volumes}
+    widths = {i.name: [i.value, i.mean, i.std] for i in found.intervals if i.name in known}
     return {
-        "held": covered(found.intervals, volumes),
-        "truth": volumes,
+        "held": covered(found.intervals, known),
+        "truth": known,
         "found": widths,
         "calibration_error": errors,
         "noise": noise,
+    }
+
+
+def truths(settings: PhantomSettings) -> dict[str, float]:
+    """What the measures should be."""
+    true = true_measures(settings)
+    return {
+        "FeO core volume": true.core_nm3,
+        "Fe3O4 shell volume": true.shell_nm3,
+        "FeO skin volume": true.skin_nm3,
+        "void volume": true.void_nm3,
+        "particle volume": true.core_nm3 + true.shell_nm3 + true.skin_nm3 + true.void_nm3,
+        "FeO skin thickness": true.skin_nm,
+        "Fe3O4 shell thickness": settings.shell_nm,
+        "(FeO core + FeO skin) : Fe3O4 shell": (true.core_nm3 + true.skin_nm3) / true.shell_nm3,
     }
 
 
@@ -175,7 +186,8 @@ def main(options: argparse.Namespace) -> None:
     ]
     done = list(records(path, key))
     seen = {(record["part"], record["index"]) for record in done}
-    for index in range(options.phantoms):
+    asked = range(options.first, options.first + options.phantoms)
+    for index in asked:
         for part in options.parts:
             if (part, index) not in seen:
                 record = {"part": part, "index": index, "key": key}
@@ -184,7 +196,7 @@ def main(options: argparse.Namespace) -> None:
                 with path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(record) + "\n")
                 print(part, index, flush=True)
-    text = json.dumps(plain(summary(done, options.phantoms)), indent=1)
+    text = json.dumps(plain(summary(done, asked)), indent=1)
     (options.out / "summary.json").write_text(text, encoding="utf-8")
     print(text)
 
@@ -202,13 +214,12 @@ def records(path: Path, key: list[Any]) -> Iterator[dict[str, Any]]:
             yield record
 
 
-def summary(done: list[dict[str, Any]], phantoms: int) -> dict[str, Any]:
+def summary(done: list[dict[str, Any]], asked: range) -> dict[str, Any]:
     """Shares of the promises that were kept."""
-    part = {name: [r for r in done if r["part"] == name and r["index"] < phantoms] for name in PARTS}
+    part = {name: [r for r in done if r["part"] == name and r["index"] in asked] for name in PARTS}
     out: dict[str, Any] = {"phantoms": {name: len(rows) for name, rows in part.items()}}
     if part["coverage"]:
-        held = [pair for r in part["coverage"] for pair in r["held"].values()]
-        out["coverage of 68 and 95 % intervals"] = np.mean(np.array(held, float), axis=0)
+        out["intervals"] = intervals(part["coverage"])
         names = part["coverage"][0]["calibration_error"]
         out["calibration error"] = {
             name: float(np.mean([r["calibration_error"].get(name, 0.0) for r in part["coverage"]]))
@@ -238,6 +249,25 @@ def summary(done: list[dict[str, Any]], phantoms: int) -> dict[str, Any]:
     return out
 
 
+def intervals(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """How often the 68 and 95 % intervals of each measure hold, and its relative errors: stated, found, segmented."""
+    out: dict[str, Any] = {}
+    for name in dict.fromkeys(name for row in rows for name in row["held"]):
+        there = [row for row in rows if name in row["held"]]
+        value, mean, std = np.array([[*row["found"][name]] for row in there]).T
+        true = np.array([row["truth"][name] for row in there])
+        out[name] = {
+            "particles": len(there),
+            "held": np.mean([row["held"][name] for row in there], axis=0),
+            "bias": np.mean(mean / true - 1),
+            "rms error": np.sqrt(np.mean((mean / true - 1) ** 2)),
+            "stated": np.sqrt(np.mean((std / true) ** 2)),
+            "rms error as segmented": np.sqrt(np.mean((value / true - 1) ** 2)),
+        }
+    held = [pair for row in rows for pair in row["held"].values()]
+    return {**out, "all": {"intervals": len(held), "held": np.mean(np.array(held, float), axis=0)}}
+
+
 def arguments() -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(
@@ -245,6 +275,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("out", type=Path)
     parser.add_argument("--phantoms", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0, help="number of the first particle")
     parser.add_argument("--field", type=int, default=32, help="voxels along each edge")
     parser.add_argument("--members", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=39)

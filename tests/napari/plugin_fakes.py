@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,6 +53,25 @@ def series(core_offsets: tuple[float, ...] = (0.0,) * len(TILTS)) -> SpectrumSer
             for t, o in zip(TILTS, core_offsets, strict=True)
         )
     )
+
+
+def press(control: Any, qtbot: Any) -> None:
+    """Press a control as a person does: a button with the mouse, a check box (wider than its words) by key."""
+    from qtpy.QtCore import Qt
+    from qtpy.QtWidgets import QCheckBox
+
+    assert control.isEnabled(), control.toolTip()
+    if isinstance(control, QCheckBox):
+        qtbot.keyClick(control, Qt.Key.Key_Space)
+    else:
+        qtbot.mouseClick(control, Qt.MouseButton.LeftButton)
+
+
+def as_after_a_restart(project: Path) -> Path:
+    """A copy of a project with its data and results elsewhere: the window that saved it is still there and keeps it."""
+    folder = project.parent.with_name(f"{project.parent.name}_moved")
+    shutil.copytree(project.parent, folder)
+    return folder / project.name
 
 
 class Steps:

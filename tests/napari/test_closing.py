@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plugin_fakes import Steps, maps
+from plugin_fakes import Steps, maps, press
 
 from napari_dipmtv._napari.app import launch
 from napari_dipmtv._napari.bench import Bench, bench_of
@@ -31,7 +31,7 @@ dock = ReconstructWidget(viewer)
 viewer.window.add_dock_widget(dock)
 steps = Steps(100_000, pause_s=0.02, value=lambda i: cube())
 bench = bench_of(viewer)
-bench._run("reconstruct", "volume", steps, lambda result: None, stream_s=0.0)
+bench.job.start("reconstruct", steps, stream_s=0.0)
 
 def close():
     print("steps before", steps.done, flush=True)
@@ -68,7 +68,7 @@ def test_f38_closing_ends_the_run_at_once_and_cleanly(qapp: Any, tmp_path: Path)
 
 def test_leaving_the_program_stops_the_worker(bench: Bench, qapp: Any, qtbot: Any) -> None:
     steps = Steps(100_000, pause_s=0.01)
-    bench._run("reconstruct", "volume", steps, lambda _: None)
+    bench.job.start("reconstruct", steps)
     qtbot.waitUntil(lambda: steps.done > 2)
     qapp.aboutToQuit.emit()
     assert steps.closed
@@ -80,7 +80,7 @@ def test_napari_knows_that_a_run_is_going_on(make_napari_viewer: Any, qtbot: Any
     viewer = make_napari_viewer()
     bench, steps = bench_of(viewer), Steps(100_000)
     tasks = viewer.window._task_status_manager
-    bench._run("reconstruct", "volume", steps, lambda _: None)
+    bench.job.start("reconstruct", steps)
     assert tasks.is_busy()
     assert tasks.get_status() == ["napari-dipmtv: reconstruct is running"]
     with qtbot.waitSignal(bench.job.ended, timeout=3000):
@@ -91,7 +91,7 @@ def test_napari_knows_that_a_run_is_going_on(make_napari_viewer: Any, qtbot: Any
 def test_closing_the_viewer_stops_the_worker(make_napari_viewer: Any, qtbot: Any) -> None:
     viewer = make_napari_viewer()
     bench, steps = bench_of(viewer), Steps(100_000, pause_s=0.01)
-    bench._run("reconstruct", "volume", steps, lambda _: None)
+    bench.job.start("reconstruct", steps)
     qtbot.waitUntil(lambda: steps.done > 2)
     viewer.close()
     assert steps.closed
@@ -105,7 +105,7 @@ def test_f39_a_removed_dock_lets_the_run_go_on_and_a_new_one_finds_it(
     dock = viewer.window.add_dock_widget(ReconstructWidget(viewer), name="Reconstruct")
     bench, steps = bench_of(viewer), Steps(100_000)
     bench.session.put("tilt_series", maps())
-    bench._run("reconstruct", "volume", steps, lambda _: None)
+    bench.job.start("reconstruct", steps)
     qtbot.waitUntil(lambda: steps.done > 2)
     viewer.window.remove_dock_widget(dock)
     before = steps.done
@@ -114,7 +114,7 @@ def test_f39_a_removed_dock_lets_the_run_go_on_and_a_new_one_finds_it(
     viewer.window.add_dock_widget(again, name="Reconstruct")
     qtbot.waitUntil(lambda: "Counting" in again.job_bar.text.text())
     with qtbot.waitSignal(bench.job.ended, timeout=3000):
-        again.job_bar.stop.click()
+        press(again.job_bar.stop, qtbot)
 
 
 def test_f46_twenty_runs_leave_nothing_behind(bench: Bench, qtbot: Any) -> None:

@@ -133,7 +133,9 @@ def test_every_number_says_its_unit_or_what_it_counts(docks: list[QWidget]) -> N
             continue
         beside = [label.text() for label in control.parent().findChildren(QLabel)]
         marked = (
-            control.suffix() or control.prefix() or any(text in ("nm", "°", "px", "eV") for text in beside)
+            control.suffix()
+            or control.prefix()
+            or any(text in ("nm", "°", "px", "eV", "s") for text in beside)
         )
         if not marked and not any(word in told(control).lower() for word in WITHOUT_UNIT):
             bare.append((name(control), told(control)))

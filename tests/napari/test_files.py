@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.layers import Layer
 from plugin_fakes import CHANNELS, TILTS, cube, maps, series
 
 from napari_dipmtv._napari import sample_data
@@ -141,7 +142,7 @@ def test_the_nanocube_fills_the_session_of_the_viewer(
     monkeypatch.setattr("napari_dipmtv._napari.demo_settings.demo_settings", lambda: small)
     viewer = make_napari_viewer()
     for data, looks, kind in sample_data.nanocube():
-        viewer._add_layer_from_data(data, looks, kind)
+        viewer.add_layer(Layer.create(data, looks, kind))
     session = bench_of(viewer).session
     qtbot.waitUntil(lambda: session.has("series"))
     assert [layer.name for layer in viewer.layers] == ["Low-loss sum", "Core-loss sum"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from plugin_fakes import CHANNELS, TILTS, cube, maps, series
+from plugin_fakes import CHANNELS, TILTS, cube, maps, press, series
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QFileDialog
 
@@ -102,12 +102,12 @@ def test_chi_square_and_signal_to_noise_come_and_go(bench: Bench, qtbot: Any) ->
     assert "Said so." in widget.words.text()
     viewer = bench.viewer_for_test
     assert "Chi-square" not in viewer.layers
-    widget.quality.click()
+    press(widget.quality, qtbot)
     assert np.array_equal(viewer.layers["Chi-square"].data[:, 0], chi_square)
     assert np.array_equal(viewer.layers["Signal to noise"].data[:, 0], snr)
     assert viewer.layers["Signal to noise"].metadata["tilts_deg"] == TILTS
     assert not viewer.layers["FeO"].visible
-    widget.quality.click()
+    press(widget.quality, qtbot)
     assert "Chi-square" not in viewer.layers
     assert viewer.layers["FeO"].visible
 
@@ -141,9 +141,9 @@ def test_axes_scale_bar_picture_and_film(
     from PIL import Image
 
     viewer, box = bench.viewer_for_test, inspect.pictures
-    box.axes.click()
+    press(box.axes, qtbot)
     assert viewer.scene.overlays.axes.visible
-    box.scale_bar.click()
+    press(box.scale_bar, qtbot)
     assert not viewer.canvas.overlays.scale_bar.visible
     seen: list[tuple[float, ...]] = []
 
@@ -154,11 +154,11 @@ def test_axes_scale_bar_picture_and_film(
     monkeypatch.setattr(ViewerModel, "screenshot", screenshot, raising=False)
     files = iter((tmp_path / "view", tmp_path / "turn.gif"))
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(next(files)), ""))
-    box.picture.click()
+    press(box.picture, qtbot)
     assert Image.open(tmp_path / "view.png").size == (30, 20)
     seen.clear()
     before = viewer.scene.camera.angles
-    box.film.click()
+    press(box.film, qtbot)
     assert not box.film.isEnabled()
     qtbot.waitUntil((tmp_path / "turn.gif").is_file, timeout=30_000)
     qtbot.waitUntil(box.film.isEnabled)

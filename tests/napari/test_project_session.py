@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from plugin_fakes import maps, series
+from plugin_fakes import as_after_a_restart, maps, series
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 from typer.testing import CliRunner
 
 from napari_dipmtv._napari.bench import Bench, bench_of
 from napari_dipmtv._napari.load_widget import LoadWidget
 from napari_dipmtv._napari.main_widget import MainWidget
-from napari_dipmtv._napari.project_file import default_output
+from napari_dipmtv._napari.project_file import default_output, way_of
 from napari_dipmtv._napari.project_menu import ProjectMenu
+from napari_dipmtv._napari.reconstruct_widget import ReconstructWidget
 from napari_dipmtv._napari.results_list import changed, story
+from napari_dipmtv._napari.session import Session
 from napari_dipmtv.cli.app import app
 from napari_dipmtv.data import Region, TiltSeries
 from napari_dipmtv.errors import InputError
@@ -137,6 +141,7 @@ def test_results_from_before_a_move_by_hand_are_left_alone(
         worked.nudge(2, 1.0, 0.0)
     qtbot.waitUntil(lambda: not worked.job.running)
     assert load_project(path).nudges == ((2, 1.0, 0.0),)
+    path = as_after_a_restart(path)
     viewer = ViewerModel()
     other = bench_of(viewer)
     with qtbot.waitSignal(other.job.finished, timeout=20_000):
@@ -152,6 +157,7 @@ def test_reopen_where_one_was(worked: Bench, qtbot: Any, tmp_path: Path, errors:
     qtbot.waitUntil(lambda: not worked.job.running)
     path = tmp_path / "cube.dipmtv.json"
     save(worked, qtbot, path)
+    path = as_after_a_restart(path)
     viewer = ViewerModel()
     other = bench_of(viewer)
     main = MainWidget(viewer)
@@ -173,6 +179,98 @@ def test_reopen_where_one_was(worked: Bench, qtbot: Any, tmp_path: Path, errors:
     assert other.project_path == path
 
 
+def test_the_list_of_results_reopens_with_the_one_that_was_chosen(
+    worked: Bench, qtbot: Any, tmp_path: Path, errors: list[str]
+) -> None:
+    """Two volumes of one alignment, the first chosen again: both are listed as they were, the first goes on."""
+    dock = ReconstructWidget(worked.viewer_for_test)
+    qtbot.addWidget(dock)
+    path = tmp_path / "cube.dipmtv.json"
+    save(worked, qtbot, path)
+    with qtbot.waitSignal(worked.exported, timeout=20_000):
+        worked.reconstruct("sirt", SirtSettings(iterations=3), "cpu", None)
+    qtbot.waitUntil(lambda: not worked.job.running)
+    dock.results.list.setCurrentRow(0)
+    qtbot.mouseClick(dock.results.show_one, Qt.MouseButton.LeftButton)
+    first, second = worked.session.results
+
+    viewer, again = opened(as_after_a_restart(path), qtbot)
+    assert [made.settings["reconstruct"] for made in again.session.results] == [
+        SIRT,
+        SirtSettings(iterations=3),
+    ]
+    for made, was in zip(again.session.results, (first, second), strict=True):
+        assert np.array_equal(made.volume.data, was.volume.data)
+        assert (made.title, made.iterations, made.device) == (was.title, was.iterations, was.device)
+        assert made.losses.keys() == was.losses.keys()
+        assert again.session.is_current(made)
+    assert again.session.value("volume") is again.session.results[0]
+    assert again.results.list.count() == 2
+    again.results.list.setCurrentRow(1)
+    qtbot.mouseClick(again.results.show_one, Qt.MouseButton.LeftButton)
+    assert again.session.value("volume") is again.session.results[1]
+    assert {layer.metadata["dipmtv"] for layer in viewer.layers if layer.visible} == {"volume 1"}
+    assert errors == []
+    written = sorted(file.name for file in (tmp_path / "cube_results" / "finished").iterdir())
+    assert len([name for name in written if name.startswith("maps_")]) == 1  # of both
+    assert len([name for name in written if name.startswith("sirt_")]) == 2
+
+
+def test_a_damaged_result_is_told_and_the_others_are_listed(
+    worked: Bench, qtbot: Any, tmp_path: Path, errors: list[str]
+) -> None:
+    path = tmp_path / "cube.dipmtv.json"
+    save(worked, qtbot, path)
+    with qtbot.waitSignal(worked.exported, timeout=20_000):
+        worked.reconstruct("sirt", SirtSettings(iterations=3), "cpu", None)
+    qtbot.waitUntil(lambda: not worked.job.running)
+    names = json.loads((tmp_path / "cube_results/finished/list.json").read_text())
+    (tmp_path / "cube_results/finished" / names[0] / "volume_FeO.tif").write_bytes(b"cut short")
+    _viewer, again = opened(as_after_a_restart(path), qtbot)
+    assert [made.iterations for made in again.session.results] == [3]
+    [words] = errors
+    assert "volume_FeO.tif" in words
+
+
+def opened(path: Path, qtbot: Any) -> tuple[ViewerModel, ReconstructWidget]:
+    """Another window with a project; whoever asks holds its viewer."""
+    viewer = ViewerModel()
+    dock = ReconstructWidget(viewer)
+    qtbot.addWidget(dock)
+    with qtbot.waitSignal(dock.bench.job.finished, timeout=20_000):
+        dock.bench.open_project(path)
+    qtbot.waitUntil(lambda: not dock.bench.job.running)
+    return viewer, dock
+
+
+def test_of_two_windows_on_one_project_the_first_keeps_it(
+    worked: Bench, qtbot: Any, tmp_path: Path, errors: list[str]
+) -> None:
+    """No file of the project holds a part of each: the second reads it, says so and writes nothing there."""
+    path = tmp_path / "cube.dipmtv.json"
+    save(worked, qtbot, path)
+    _viewer, second = opened(path, qtbot)
+    [words] = errors
+    assert "one of another window" in words
+    assert "not saved by itself" in words
+    assert second.bench.project_path is None
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    with qtbot.waitSignal(second.bench.results_changed, timeout=20_000):
+        second.bench.reconstruct("sirt", SirtSettings(iterations=3), "cpu", None)
+    qtbot.waitUntil(lambda: not second.bench.job.running)
+    second.bench.save_project(path, default_output(path))
+    assert "save this one under another name" in errors[1]
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+
+    other = tmp_path / "other.dipmtv.json"
+    save(second.bench, qtbot, other)
+    assert load_project(other).reconstruct.method_settings() == SirtSettings(iterations=3)
+    worked.adopt("maps", maps())  # the first goes on with other data
+    save(second.bench, qtbot, path)
+    assert second.bench.project_path == path
+    assert load_project(path).reconstruct.method_settings() == SirtSettings(iterations=3)
+
+
 def test_results_of_other_settings_are_left_alone(
     worked: Bench, qtbot: Any, tmp_path: Path, errors: list[str]
 ) -> None:
@@ -185,6 +283,7 @@ def test_results_of_other_settings_are_left_alone(
         project.model_copy(update={"reconstruct": Reconstruct(method="sirt", settings={"iterations": 8})}),
         path,
     )
+    path = as_after_a_restart(path)
     viewer = ViewerModel()
     other = bench_of(viewer)
     with qtbot.waitSignal(other.job.finished, timeout=20_000):
@@ -193,6 +292,8 @@ def test_results_of_other_settings_are_left_alone(
     assert other.session.has("maps")
     [words] = errors
     assert "other settings" in words
+    assert "Step 5 lists them" in words
+    assert [made.iterations for made in other.session.results] == [7]
 
 
 def test_file_and_results_are_kept_up_to_date(worked: Bench, qtbot: Any, tmp_path: Path) -> None:
@@ -280,9 +381,9 @@ def test_a_region_with_a_hole_survives_the_project() -> None:
     mask = np.zeros((12, 14), bool)
     mask[2:10, 3:12] = True
     mask[4:6, 5:8] = False
-    from napari_dipmtv._napari.project_file import _outline
-
-    outline = RegionOutline.from_mapping(_outline(Region(10.0, mask)).model_dump(mode="json"))
+    session = Session()
+    session.regions = {"core": Region(10.0, mask)}
+    outline = RegionOutline.from_mapping(way_of(session)["regions"]["core"])
     assert np.array_equal(outline.region((12, 14)).mask, mask)
 
 

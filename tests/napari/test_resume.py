@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from plugin_fakes import maps
+from plugin_fakes import as_after_a_restart, maps, press
 from qtpy.QtCore import Qt
 from typer.testing import CliRunner
 
@@ -27,6 +27,7 @@ from napari_dipmtv._napari.reconstruct_widget import ReconstructWidget
 from napari_dipmtv.cli.app import app
 from napari_dipmtv.data import F32, TiltSeries
 from napari_dipmtv.errors import WriteError
+from napari_dipmtv.io.claim import Claim
 from napari_dipmtv.io.map_folder import save_maps
 from napari_dipmtv.io.recorder import CheckpointWarning
 from napari_dipmtv.io.run_folder import KEPT, RUNS, begin_run, forget_run, load_series, saved_run, saved_runs
@@ -61,11 +62,11 @@ def click(button: Any, wait_for: Any, qtbot: Any) -> None:
         qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
-def start(dock: ReconstructWidget, iterations: int) -> None:
+def start(dock: ReconstructWidget, iterations: int, qtbot: Any) -> None:
     dock.method.setCurrentIndex(dock.method.findData("sirt"))
     dock.form.setValue(SirtSettings(iterations=iterations))
     assert dock.job_bar.start.isEnabled(), dock.job_bar.start.toolTip()
-    dock.job_bar.start.click()
+    press(dock.job_bar.start, qtbot)
 
 
 def hold(bench: Bench, qtbot: Any) -> int:
@@ -96,9 +97,10 @@ def test_f38_a_closed_window_leaves_a_run_that_the_project_goes_on_with(
         bench.load_maps([tmp_path / "data"], MapSource())
     bench.assume_aligned()
     bench.save_project(path, default_output(path))
-    start(dock, total)
+    start(dock, total, qtbot)
     held = hold(bench, qtbot)
     assert bench.job.shutdown()  # what closing the window calls
+    path = as_after_a_restart(path)
 
     viewer, again = window(qtbot)
     with qtbot.waitSignal(again.bench.job.finished, timeout=20_000):
@@ -143,7 +145,7 @@ def test_a_finished_run_is_extended_and_another_alignment_is_offered_nothing(
     bench.session.put("tilt_series", ALIGNED)
     assert dock.resume.isHidden()
     with qtbot.waitSignal(bench.job.finished, timeout=20_000):
-        start(dock, 4)
+        start(dock, 4, qtbot)
     assert dock.resume.resume.text() == "Resume at iteration 4"
     dock.resume.more.setValue(3)
     click(dock.resume.resume, bench.job.finished, qtbot)
@@ -170,11 +172,11 @@ def test_cancel_leaves_the_checkpoints_that_were_there(bench: Bench, qtbot: Any,
     qtbot.addWidget(dock)
     dock.device.setCurrentIndex(dock.device.findData("cpu"))
     bench.session.put("tilt_series", ALIGNED)
-    start(dock, 10_000)
+    start(dock, 10_000, qtbot)
     hold(bench, qtbot)
     click(dock.job_bar.cancel, bench.job.ended, qtbot)
     assert list((cache / RUNS).iterdir()) == []  # nothing was reached that is wanted
-    start(dock, 10_000)
+    start(dock, 10_000, qtbot)
     hold(bench, qtbot)
     click(dock.job_bar.stop, bench.job.ended, qtbot)
     kept = bench.session.value("volume").iterations
@@ -193,7 +195,7 @@ def test_an_empty_window_offers_what_the_last_one_left(qtbot: Any, bench: Bench,
     qtbot.addWidget(dock)
     dock.device.setCurrentIndex(dock.device.findData("cpu"))
     bench.session.put("tilt_series", ALIGNED)
-    start(dock, 60)
+    start(dock, 60, qtbot)
     hold(bench, qtbot)
     bench.job.shutdown()
     viewer, again = window(qtbot)
@@ -206,10 +208,46 @@ def test_an_empty_window_offers_what_the_last_one_left(qtbot: Any, bench: Bench,
     del viewer
 
 
+def test_a_run_of_another_window_is_neither_offered_nor_forgotten_nor_written_to(
+    bench: Bench, qtbot: Any, cache: Path, errors: list[str]
+) -> None:
+    """Two windows on one cache: the checkpoints belong to who began the run, until that window is gone."""
+    dock = ReconstructWidget(bench.viewer_for_test)
+    qtbot.addWidget(dock)
+    dock.device.setCurrentIndex(dock.device.findData("cpu"))
+    bench.session.put("tilt_series", ALIGNED)
+    start(dock, 60, qtbot)
+    hold(bench, qtbot)
+    bench.job.shutdown()  # leaves a run, which another process now goes on with
+    [left] = saved_runs(cache / RUNS)
+    theirs = Claim(left.folder)
+    assert theirs.take()
+    viewer, again = window(qtbot)
+    assert again.bench.offer is None
+    forget_run(left.folder)
+    before = {file: file.read_bytes() for file in left.folder.iterdir()}
+    again.device.setCurrentIndex(again.device.findData("cpu"))
+    again.bench.session.put("tilt_series", ALIGNED)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with qtbot.waitSignal(again.bench.results_changed, timeout=20_000):
+            start(again, 60, qtbot)
+    assert any("goes on in another window" in str(one.message) for one in told)
+    assert np.array_equal(again.session.value("volume").volume.data, uninterrupted(60))
+    assert {file: file.read_bytes() for file in left.folder.iterdir()}.keys() == before.keys()
+    assert [one.iteration for one in saved_runs(cache / RUNS)] == [left.iteration]
+    qtbot.waitUntil(lambda: not again.bench.job.running)
+    theirs.release()
+    third_viewer, third = window(qtbot)
+    assert third.bench.offer is not None
+    assert errors == []
+    del viewer, third_viewer
+
+
 def test_f51_a_run_goes_on_where_no_checkpoint_can_be_written(
     bench: Bench, qtbot: Any, monkeypatch: pytest.MonkeyPatch, errors: list[str]
 ) -> None:
-    def refuse(*_: object) -> Any:
+    def refuse(*_: object, **__: object) -> Any:
         raise WriteError("folder: expected one that can be written, got a read-only one. Choose another.")
 
     monkeypatch.setattr("napari_dipmtv._napari.kept_run.begin_run", refuse)

@@ -11,6 +11,7 @@ from plugin_fakes import TILTS
 from qtpy.QtCore import QPoint, Qt
 
 from napari_dipmtv._napari.bench import Bench
+from napari_dipmtv._napari.plots import LINE_COLOURS
 from napari_dipmtv._napari.regions import region_warnings
 from napari_dipmtv._napari.spectrum_plot import SpectrumPlot, table
 from napari_dipmtv._napari.spectrum_widget import SpectrumWidget
@@ -56,7 +57,8 @@ def test_the_pixel_under_the_mouse(dock: SpectrumWidget, bench: Bench, qtbot: An
     viewer.cursor.position = layer.data_to_world((3, 0, 4, 7))
     qtbot.waitUntil(lambda: dock.curves["low"][0].counts[0] == 347)
     assert dock.curves["core"][0].counts[-1] == 47
-    assert np.array_equal(dock.plot._lines["low", "pixel"].get_ydata(), np.full(LOW.size, 347))
+    [line] = [line for line in panel(dock.plot, "low loss").lines if line.get_label() == "pixel"]
+    assert np.array_equal(line.get_ydata(), np.full(LOW.size, 347))
     viewer.cursor.position = layer.data_to_world((3, 0, 40, 7))  # beside the map: the last one stays
     qtbot.wait(200)
     assert dock.curves["low"][0].counts[0] == 347
@@ -78,22 +80,33 @@ def test_regions_are_plotted_per_pixel(dock: SpectrumWidget, bench: Bench) -> No
 
 def test_a_window_becomes_a_map_of_every_tilt(dock: SpectrumWidget, bench: Bench, qtbot: Any) -> None:
     dock.map.setChecked(True)
-    dock._on_window("core", 706.0, 709.0)
+    dock.plot.window_moved.emit("core", 706.0, 709.0)  # as a drag does
     layer = bench.viewer_for_test.layers["Energy window"]
     assert layer.data.shape == (5, 1, 10, 12)
     y, x = np.indices((10, 12))
     assert np.array_equal(np.asarray(layer.data)[2, 0], 4 * (10 * y + x))
     assert layer.visible
-    dock._on_window("low", 0.0, 0.9)
+    dock.plot.window_moved.emit("low", 0.0, 0.9)
+    qtbot.waitUntil(lambda: "0.0 to 0.9 eV" in dock.status.text())
     assert np.array_equal(np.asarray(layer.data)[1, 0], 2 * (100 + 10 * y + x))
-    assert "0.0 to 0.9 eV" in dock.status.text()
     dock.map.setChecked(False)
     assert "Energy window" not in bench.viewer_for_test.layers
 
 
-def at(plot: SpectrumPlot, kind: Any, energy_ev: float) -> QPoint:
-    """Where an energy lies on the canvas, half-way up its panel."""
-    axes = plot._panels[kind]
+def panel(plot: SpectrumPlot, title: str) -> Any:
+    [axes] = [axes for axes in plot.figure.axes if axes.get_title() == title]
+    return axes
+
+
+def marked(plot: SpectrumPlot) -> tuple[float, float]:
+    """The energy window that is marked in the core loss."""
+    [window] = [patch for patch in panel(plot, "core loss").patches if patch.get_visible()]
+    return window.get_x(), window.get_x() + window.get_width()
+
+
+def at(plot: SpectrumPlot, energy_ev: float) -> QPoint:
+    """Where an energy lies on the canvas, half-way up the core loss."""
+    axes = panel(plot, "core loss")
     x, _ = axes.transData.transform((energy_ev, 1.0))
     _, y = axes.transAxes.transform((0.5, 0.5))
     return QPoint(round(x / plot.device_pixel_ratio), round(plot.height() - y / plot.device_pixel_ratio))
@@ -110,11 +123,11 @@ def test_a_window_dragged_with_the_mouse_moves_the_map(
     layer = bench.viewer_for_test.layers["Energy window"]
     before = np.asarray(layer.data)[2, 0]
     with qtbot.waitSignal(dock.plot.window_moved):
-        qtbot.mousePress(dock.plot, left, pos=at(dock.plot, "core", 695.0))
-        qtbot.mouseMove(dock.plot, at(dock.plot, "core", 705.0))
-        qtbot.mouseMove(dock.plot, at(dock.plot, "core", 709.0))
-        qtbot.mouseRelease(dock.plot, left, pos=at(dock.plot, "core", 709.0))
-    low_ev, high_ev = dock.plot._spans["core"].extents
+        qtbot.mousePress(dock.plot, left, pos=at(dock.plot, 695.0))
+        qtbot.mouseMove(dock.plot, at(dock.plot, 705.0))
+        qtbot.mouseMove(dock.plot, at(dock.plot, 709.0))
+        qtbot.mouseRelease(dock.plot, left, pos=at(dock.plot, 709.0))
+    low_ev, high_ev = marked(dock.plot)
     assert (low_ev, high_ev) == pytest.approx((695.0, 709.0), abs=0.5)
     qtbot.waitUntil(lambda: dock.status.text() == f"The map shows {low_ev:.1f} to {high_ev:.1f} eV.")
     inside = np.count_nonzero((CORE.values > 705) & (CORE.values <= high_ev))
@@ -122,13 +135,13 @@ def test_a_window_dragged_with_the_mouse_moves_the_map(
     assert not np.array_equal(before, inside * (10 * y + x))
     assert np.array_equal(np.asarray(layer.data)[2, 0], inside * (10 * y + x))
     dock.log.setChecked(False)  # drawn anew
-    assert dock.plot._spans["core"].extents == pytest.approx((low_ev, high_ev))
-    assert dock.plot._panels["low"].get_yscale() == "linear"
+    assert marked(dock.plot) == pytest.approx((low_ev, high_ev))
+    assert panel(dock.plot, "low loss").get_yscale() == "linear"
 
 
 def test_axes_show_the_energies_that_were_measured(dock: SpectrumWidget) -> None:
-    for kind, energies in (("low", LOW), ("core", CORE)):
-        first, last = dock.plot._panels[kind].get_xlim()
+    for title, energies in (("low loss", LOW), ("core loss", CORE)):
+        first, last = panel(dock.plot, title).get_xlim()
         assert energies.start_ev - 2 < first <= energies.start_ev
         assert energies.stop_ev <= last < energies.stop_ev + 2
 
@@ -172,9 +185,19 @@ def test_the_fit_shows_background_references_and_residual(bench: Bench, qtbot: A
     window = np.isin(pixel.energy_ev, background.energy_ev)
     assert total + fit["residual"].counts == pytest.approx(pixel.counts[window], rel=1e-6)
     assert fit["pixel"].counts == pytest.approx(pixel.counts[window], rel=1e-6)
-    assert widget.plot._panels["fit"].get_yscale() == "linear"  # a residual is as often below 0 as above
-    assert widget.plot._panels["low"].get_yscale() == "log"
-    assert "fit" not in widget.plot._spans
+    assert (
+        panel(widget.plot, "fit of the low loss").get_yscale() == "linear"
+    )  # a residual is as often below 0 as above
+    assert panel(widget.plot, "low loss").get_yscale() == "log"
+    shown = {
+        (axes.get_title(), line.get_label()): line.get_color()
+        for axes in widget.plot.figure.axes
+        for line in axes.lines
+    }
+    assert shown["fit of the low loss", "+ FeO"] == LINE_COLOURS[0]  # the orange of its map
+    assert shown["fit of the low loss", "+ Fe3O4"] == LINE_COLOURS[1]
+    assert shown["low loss", "pixel"] == shown["fit of the low loss", "residual"] not in LINE_COLOURS
+    assert not panel(widget.plot, "fit of the low loss").patches  # no window is dragged there
     assert "fit of the low loss" in table(widget.curves)
     widget.fit.setChecked(False)
     assert list(widget.curves) == ["low", "core"]

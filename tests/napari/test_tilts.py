@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
-from plugin_fakes import TILTS, maps, series
+from plugin_fakes import TILTS, maps, press, series
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent
 
@@ -84,7 +84,7 @@ def test_a_corrected_angle_and_a_view_left_out_are_read_back(
     assert dock.session.value("series").tilts_deg == TILTS
 
     with qtbot.waitSignal(dock.bench.job.finished, timeout=60_000):
-        dock.tilts.read.click()
+        press(dock.tilts.read, qtbot)
     assert dock.session.value("series").tilts_deg == (-55.5, -30, 0, 30)
     assert not dock.tilts.read.isEnabled()
 
@@ -118,7 +118,7 @@ def test_a_bad_file_is_left_out_and_the_rest_is_read(
     dock.tilts.table.item(row, 0).setCheckState(Qt.CheckState.Unchecked)
     dock.tilts.table.item(row_of(dock, "lowloss_+030.0"), 0).setCheckState(Qt.CheckState.Unchecked)
     with qtbot.waitSignal(dock.bench.job.finished, timeout=60_000):
-        dock.tilts.read.click()
+        press(dock.tilts.read, qtbot)
     assert dock.session.value("series").tilts_deg == (-60, -30, 0, 60)
 
 
@@ -130,7 +130,7 @@ def test_a_saved_table_is_what_the_project_goes_on_from(
     table = tmp_path / "tilts.csv"
     dock.tilts.save_wanted.emit(dock.tilts.value(), table)
     with qtbot.waitSignal(dock.bench.job.finished, timeout=60_000):
-        dock.tilts.read.click()
+        press(dock.tilts.read, qtbot)
     project = dock.bench.project()
     assert project.inputs.spectrum_images == table
     assert load_inputs(project).tilts_deg == (-60, -30, 0, 30, 58)

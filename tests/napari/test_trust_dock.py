@@ -20,7 +20,6 @@ from napari_dipmtv._napari.bench import Bench, bench_of
 from napari_dipmtv._napari.session import ADVICE, Reconstruction
 from napari_dipmtv._napari.trust_widget import PRESETS, TrustWidget, marked
 from napari_dipmtv.data import TiltSeries, Volume
-from napari_dipmtv.inspect import segment
 from napari_dipmtv.phantom import count_series, make_volume
 from napari_dipmtv.settings.inspect import SegmentSettings
 from napari_dipmtv.settings.phantom import PhantomSettings
@@ -80,14 +79,18 @@ def reconstructed(series: TiltSeries, volume: Volume) -> Reconstruction:
 
 
 @pytest.fixture
-def ready(bench: Bench, hollow: Volume, counted: TiltSeries) -> Bench:
+def ready(bench: Bench, qtbot: Any, hollow: Volume, counted: TiltSeries) -> Bench:
     """A workplace in which the phases have just been segmented."""
     bench.session.load("maps", maps())
     bench.session.put("tilt_series", counted)
     bench.session.add_result(reconstructed(counted, hollow))
-    bench._settings["segment"] = SEGMENT
-    bench.session.put("segmentation", segment(hollow, SEGMENT))
+    name_phases(bench, qtbot)
     return bench
+
+
+def name_phases(bench: Bench, qtbot: Any) -> None:
+    with qtbot.waitSignal(bench.job.ended, timeout=60_000):
+        bench.segment(SEGMENT)
 
 
 def dock(bench: Bench, qtbot: Any) -> TrustWidget:
@@ -236,8 +239,7 @@ def test_a_saved_project_goes_on_after_a_restart(
     again.session.load("maps", maps())
     again.session.put("tilt_series", counted)
     again.session.add_result(reconstructed(counted, hollow))
-    again._settings["segment"] = SEGMENT
-    again.session.put("segmentation", segment(hollow, SEGMENT))
+    name_phases(again, qtbot)
     again.project_path = ready.project_path
     press(dock(again, qtbot).job_bar.start, qtbot)
     qtbot.waitUntil(lambda: len(held.resumed) == 2, timeout=60_000)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from plugin_fakes import CHANNELS, cube, maps
+from plugin_fakes import CHANNELS, cube, maps, press
 from scipy.special import erf
 
 from napari_dipmtv._napari.align_widget import AlignWidget
@@ -17,11 +17,12 @@ from napari_dipmtv._napari.compare import subtract
 from napari_dipmtv._napari.half_cut import HalfCut, facing
 from napari_dipmtv._napari.inspect_widget import InspectWidget
 from napari_dipmtv._napari.layer_data import typical
+from napari_dipmtv._napari.loss_plot import loss_panels
 from napari_dipmtv._napari.ortho import plane
 from napari_dipmtv._napari.profile import TEN_TO_NINETY, line_profile, strongest_edge
-from napari_dipmtv._napari.reconstruct_widget import ReconstructWidget, loss_panels
+from napari_dipmtv._napari.reconstruct_widget import ReconstructWidget
 from napari_dipmtv._napari.session import Reconstruction
-from napari_dipmtv._napari.turntable import around, write_film
+from napari_dipmtv._napari.turntable import Turntable, around, write_film
 from napari_dipmtv.data import Segmentation, TiltSeries, Volume
 from napari_dipmtv.errors import InputError
 from napari_dipmtv.settings.presets import PRESETS, preset_of
@@ -116,7 +117,7 @@ def test_a_line_in_the_viewer_is_measured(ready: Bench, qtbot: Any) -> None:
     qtbot.addWidget(widget)
     assert not widget.profile.draw.isEnabled()
     made(ready)
-    widget.profile.draw.click()
+    press(widget.profile.draw, qtbot)
     line = ready.viewer_for_test.layers["Profile line"]
     assert ready.viewer_for_test.dims.ndisplay == 2
     line.add_lines(np.array([[5.5, 5.5, 0.0], [5.5, 5.5, 11.0]]))
@@ -190,7 +191,7 @@ def test_the_list_says_what_a_button_needs(ready: Bench, qtbot: Any) -> None:
     assert results.difference.isEnabled()
     assert not results.show_one.isEnabled()
     results.list.item(1).setSelected(False)
-    results.use.click()
+    press(results.use, qtbot)
     assert (widget.method.currentData(), widget.form.value()) == ("sirt", SirtSettings(iterations=9))
     assert widget.preset.currentText() == "own settings"
 
@@ -230,6 +231,27 @@ def test_a_film_goes_round_once_and_loops(tmp_path: Path) -> None:
             assert (film.n_frames, film.size) == (8, (30, 20))
 
 
+def test_a_film_as_mp4_has_all_frames(tmp_path: Path) -> None:
+    encoder = pytest.importorskip("imageio_ffmpeg", reason="needs the extra 'film'")
+    frames = [np.full((65, 95, 3), 25 * i, np.uint8) for i in range(8)]  # sizes that H.264 does not take
+    reader = encoder.read_frames(str(write_film(frames, tmp_path / "turn.mp4", 80)))
+    about = next(reader)
+    assert (about["size"], about["fps"], about["codec"]) == ((94, 64), 12.5, "h264")
+    levels = [np.frombuffer(frame, np.uint8).mean() for frame in reader]
+    assert levels == pytest.approx([25 * i for i in range(8)], abs=3)
+    assert [file.name for file in tmp_path.iterdir()] == ["turn.mp4"]
+
+
+def test_a_film_that_cannot_be_written_is_refused_before_anything_turns(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"\.gif, \.webp, \.png, \.mp4"):
+        Turntable(bench.viewer_for_test, tmp_path / "turn.avi")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'napari-dipmtv\[film\]'"):
+        Turntable(bench.viewer_for_test, tmp_path / "turn.mp4")
+
+
 def test_a_view_is_moved_by_keys_and_taken_back(bench: Bench, qtbot: Any) -> None:
     widget = AlignWidget(bench.viewer_for_test)
     qtbot.addWidget(widget)
@@ -239,7 +261,7 @@ def test_a_view_is_moved_by_keys_and_taken_back(bench: Bench, qtbot: Any) -> Non
     bench.layers.viewer.dims.set_point(bench.layers.viewer.dims.ndim - 4, 30.0)  # degrees: the fourth view
     widget.nudges.step.setValue(2.0)
     with qtbot.waitSignal(bench.job.finished, timeout=20_000):
-        widget.nudges.buttons["→"].click()
+        press(widget.nudges.buttons["→"], qtbot)
     moved = bench.session.value("tilt_series")
     assert bench.session.nudges == ((3, 2.0, 0.0),)
     assert np.allclose(moved.data[:, 3, :, 4:], maps().data[:, 3, :, 2:-2], atol=1e-3)
@@ -247,7 +269,7 @@ def test_a_view_is_moved_by_keys_and_taken_back(bench: Bench, qtbot: Any) -> Non
     assert widget.nudges.words.text() == "view 4: +2, +0 px"
     qtbot.waitUntil(lambda: widget.nudges.undo.isEnabled())
     with qtbot.waitSignal(bench.job.finished, timeout=20_000):
-        widget.nudges.undo.click()
+        press(widget.nudges.undo, qtbot)
     assert bench.session.nudges == ()
     assert np.allclose(bench.session.value("tilt_series").data, maps().data, atol=1e-3)
 
@@ -258,7 +280,7 @@ def test_time_and_memory_are_told_before_the_start(ready: Bench, qtbot: Any) -> 
     widget.method.setCurrentIndex(widget.method.findData("sirt"))
     widget.device.setCurrentIndex(widget.device.findData("cpu"))
     with qtbot.waitSignal(ready.job.finished, timeout=60_000):
-        widget.estimate.ask.click()
+        press(widget.estimate.ask, qtbot)
     assert widget.estimate.words.text().startswith("About ")
     assert "GB of memory" in widget.estimate.words.text()
     assert not ready.session.has("volume")

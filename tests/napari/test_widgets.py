@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from plugin_fakes import Steps, cube, maps, series
+from plugin_fakes import Steps, cube, maps, press, series
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import (
@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_dipmtv import pipeline
 from napari_dipmtv._napari.align_widget import AlignWidget
 from napari_dipmtv._napari.bench import Bench
 from napari_dipmtv._napari.export_widget import ExportWidget
@@ -40,6 +41,7 @@ from napari_dipmtv._napari.stage_widget import StageWidget
 from napari_dipmtv._napari.trust_widget import TrustWidget
 from napari_dipmtv._napari.unmix_widget import UnmixWidget
 from napari_dipmtv.data import TiltSeries
+from napari_dipmtv.errors import InputError
 from napari_dipmtv.io.map_folder import save_maps
 from napari_dipmtv.pipeline import ExportFormat
 from napari_dipmtv.settings.base import knobs
@@ -168,7 +170,7 @@ def test_two_docks_of_one_viewer_watch_the_same_run(bench: Bench, qtbot: Any) ->
     first = ReconstructWidget(bench.viewer_for_test)
     bench.session.put("tilt_series", maps())
     steps = Steps(400)
-    bench._run("reconstruct", "volume", steps, lambda _: None)
+    bench.job.start("reconstruct", steps)
     qtbot.waitUntil(lambda: steps.done > 2)
     second = dock(bench, ReconstructWidget, qtbot)
     first.deleteLater()
@@ -362,7 +364,9 @@ def test_measures_show_the_digits_that_are_known(value: float, uncertainty: floa
     assert number(value, uncertainty) == words
 
 
-def test_regions_are_drawn_on_the_pixels_of_the_prepared_spectra(bench: Bench, qtbot: Any) -> None:
+def test_regions_are_drawn_on_the_pixels_of_the_prepared_spectra(
+    bench: Bench, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     widget = dock(bench, ReferencesWidget, qtbot)
     bench.session.load("series", series())
     bench.session.put("prepared", series())
@@ -378,7 +382,16 @@ def test_regions_are_drawn_on_the_pixels_of_the_prepared_spectra(bench: Bench, q
     viewer.layers.selection.active.add_rectangles(
         np.array([[1, 0, 7, 7], [1, 0, 7, 9], [1, 0, 9, 9], [1, 0, 9, 7]])
     )
-    regions = widget._regions()
+    asked: list[Any] = []
+
+    def learn(_: object, regions: Any, __: object) -> Any:
+        asked.append(regions)
+        raise InputError("regions: expected nothing more, got this. Look.")
+
+    monkeypatch.setattr(pipeline, "references", learn)
+    with qtbot.waitSignal(bench.job.failed, timeout=20_000):
+        qtbot.mouseClick(widget.job_bar.start, Qt.MouseButton.LeftButton)
+    [regions] = asked
     assert list(regions) == ["FeO", "Fe3O4"]
     assert regions["FeO"].tilt_deg == -30
     assert np.argwhere(regions["FeO"].mask).min(axis=0).tolist() == [2, 2]
@@ -389,10 +402,10 @@ def test_the_energy_slider_comes_and_goes(bench: Bench, qtbot: Any) -> None:
     widget = dock(bench, LoadWidget, qtbot)
     assert "Load spectrum images first" in widget.energy_slider.toolTip()
     bench.session.load("series", series())
-    widget.energy_slider.click()
+    press(widget.energy_slider, qtbot)
     viewer = bench.viewer_for_test
     assert viewer.layers["Core loss"].data.shape == (6, 5, 1, 10, 12)
     assert viewer.layers["Core loss"].visible
-    widget.energy_slider.click()
+    press(widget.energy_slider, qtbot)
     assert [layer.name for layer in viewer.layers] == ["Low-loss sum", "Core-loss sum"]
     assert viewer.layers["Core-loss sum"].visible

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -21,3 +24,13 @@ def ball() -> Volume:
 def counted_ball(ball: Volume) -> TiltSeries:
     """Nine noisy views."""
     return count_series(ball, tuple(float(t) for t in range(-60, 61, 15)), relative_noise=0.3, seed=1)
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Any]:
+    """A client of a cluster of one local worker process, which takes seconds to begin."""
+    pytest.importorskip("distributed")
+    from napari_dipmtv.sweep.workers import cluster
+
+    with cluster(None, 1, 1) as one:
+        yield one

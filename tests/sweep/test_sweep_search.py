@@ -16,8 +16,9 @@ from napari_dipmtv.settings.tomo import CsTvSettings, SirtSettings
 from napari_dipmtv.states import run
 from napari_dipmtv.sweep import search
 from napari_dipmtv.sweep.figures import figure, rows
+from napari_dipmtv.sweep.judging import splits
 from napari_dipmtv.sweep.ledger import Ledger
-from napari_dipmtv.sweep.scoring import deviance, splits
+from napari_dipmtv.sweep.scoring import deviance
 from napari_dipmtv.sweep.search import sweep
 from napari_dipmtv.sweep.space import drawn, grid, parse_axis
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -14,6 +17,7 @@ from napari_dipmtv.data import TiltSeries
 from napari_dipmtv.errors import InputError
 from napari_dipmtv.settings.tomo import CsTvSettings
 from napari_dipmtv.states import run
+from napari_dipmtv.sweep import workers
 from napari_dipmtv.sweep.search import sweep
 from napari_dipmtv.sweep.space import parse_axis
 from napari_dipmtv.sweep.workers import cluster, distributed, held, own_gpu, serial, threads_limited
@@ -40,23 +44,40 @@ def refuses(number: int) -> int:
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL there")
 def test_a_cluster_gives_the_bits_of_one_process_and_survives_a_lost_worker(
-    counted_ball: TiltSeries, tmp_path: Path
+    client: Any, counted_ball: TiltSeries, tmp_path: Path
 ) -> None:
     base = CsTvSettings(iterations=20)
     here = run(sweep(counted_ball, AXES, None, "cs-tv", base)).value
-    before = os.environ.get("OMP_NUM_THREADS")
-    with cluster(None, 1, 1) as client:
-        there = run(
-            sweep(counted_ball, AXES, None, "cs-tv", base, client=client, ledger=tmp_path / "s.jsonl")
-        ).value
-        mark = held(client, str(tmp_path / "died"))
-        squares = dict(distributed(dies_once, {str(n): (mark, n) for n in range(4)}, client))
-        with pytest.raises(InputError, match="no ones"):
-            dict(distributed(refuses, {str(n): (n,) for n in range(3)}, client))
+    there = run(
+        sweep(counted_ball, AXES, None, "cs-tv", base, client=client, ledger=tmp_path / "s.jsonl")
+    ).value
+    mark = held(client, str(tmp_path / "died"))
+    squares = dict(distributed(dies_once, {str(n): (mark, n) for n in range(4)}, client))
+    with pytest.raises(InputError, match="no ones"):
+        dict(distributed(refuses, {str(n): (n,) for n in range(3)}, client))
     assert [t.score for t in there.trials] == [t.score for t in here.trials]
     assert squares == {"0": 0, "1": 1, "2": 4, "3": 9}
     assert (tmp_path / "died").exists()
-    assert os.environ.get("OMP_NUM_THREADS") == before
+
+
+def test_local_workers_inherit_the_threads_of_a_job_and_this_process_gets_its_own_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    seen: list[tuple[str, str]] = []
+
+    @contextmanager
+    def begun(*_: Any, **__: Any) -> Iterator[str]:
+        seen.append((os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"]))
+        yield "it"
+
+    monkeypatch.setattr(workers, "_package", lambda: SimpleNamespace(LocalCluster=begun, Client=begun))
+    with cluster(None, 2, 3):
+        pass
+    assert seen == [("3", "3")] * 2
+    assert os.environ["OMP_NUM_THREADS"] == "5"
+    assert "MKL_NUM_THREADS" not in os.environ
 
 
 def test_local_workers_share_the_gpus_out() -> None:
@@ -81,3 +102,14 @@ def test_serial_jobs_keep_their_order() -> None:
 def test_an_address_where_nobody_answers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="scheduler"), cluster("nonsense-address", 0, 1):
         pass
+
+
+def test_local_workers_spend_their_time_on_jobs(client: Any) -> None:
+    """What Dask does beside is turned down before they begin; they are told so by their parent."""
+    assert client.run(_profiled) == dict.fromkeys(client.run(os.getpid), False)
+
+
+def _profiled() -> bool:
+    import dask
+
+    return bool(dask.config.get("distributed.worker.profile.enabled"))

@@ -39,7 +39,7 @@ from napari_dipmtv.tomo.fused_published import (
     poisson_gradient,
     tv_denoised,
 )
-from napari_dipmtv.tomo.problem import sirt_steps
+from napari_dipmtv.tomo.problem import Problem, sirt_steps
 
 CPU = torch.device("cpu")
 
@@ -140,6 +140,46 @@ def test_the_chemical_step_is_shortened_by_the_damping_after_a_rise_and_only_the
     wanted = [0.8 if b > a else 1.0 for a, b in pairwise(misfits)]
     assert ratios == pytest.approx(wanted)
     assert {0.8, 1.0} == set(wanted)
+
+
+def test_two_steps_of_each_stage_are_the_released_ones_written_out(measured: FusedSimulation) -> None:
+    """Normalised maps, Poisson steps, the volume times ten, HAADF matched once, then both steps and the denoising."""
+    settings = PublishedFusedSettings(chemical_iterations=2, iterations=4)
+    states = list(fuse_states(measured.chemical, measured.haadf, "fused-published", settings))
+    problem = pose_fused(measured.chemical, measured.haadf, CPU)
+    A, S = problem.chemical.projector, problem.haadf.projector
+    counts = torch.from_numpy(measured.chemical.data)
+    b = counts / counts.amax(dim=(1, 2, 3), keepdim=True)
+    z = torch.tensor([29.0, 27.0, 79.0]) / (29 + 27 + 79)
+    x = torch.zeros(3, 24, 24, 24)
+    step = 0.05 / float(A.T(A(torch.ones(1, 24, 24, 24))).max())
+
+    def gradient(x: torch.Tensor) -> torch.Tensor:
+        return A.T((A(x) - b) / (A(x) + 0.1))
+
+    def signal(x: torch.Tensor) -> torch.Tensor:
+        return (z[:, None, None, None] * x**1.6).sum(dim=0, keepdim=True)
+
+    def in_units_of_the_maps(x: torch.Tensor) -> np.ndarray:
+        return (x * (counts.sum(dim=(1, 2, 3)) / A(x).sum(dim=(1, 2, 3)))[:, None, None, None]).numpy()
+
+    for state in states[:2]:
+        x = (x - step * gradient(x)).clamp(min=0)
+        np.testing.assert_allclose(state.snapshot().data, in_units_of_the_maps(x), rtol=1e-4, atol=1e-3)
+    x = 10 * x
+    model, seen = S(signal(x)), torch.from_numpy(measured.haadf.data)
+    seen = seen * (model.amax(dim=(2, 3), keepdim=True) / seen.amax(dim=(2, 3), keepdim=True))
+    haadf = Problem(measured.haadf.replace(data=seen.numpy()), S, CPU)
+    before = float("inf")
+    for state in states[2:]:
+        m = signal(x)
+        misfit = float((S(m) - seen).norm())
+        *_, (v, _) = islice(sirt_steps(haadf, start=m), 5)
+        pull = 1.6 * z[:, None, None, None] * x**0.6 * (v - m)
+        x = tv_denoised((x - step * gradient(x) + 10 * pull).clamp(min=0), 1e-4, 5)
+        step, before = step * (0.95 if misfit > before else 1), misfit
+        assert state.losses["haadf"] == pytest.approx(misfit, rel=1e-4)
+        np.testing.assert_allclose(state.snapshot().data, in_units_of_the_maps(x), rtol=1e-3, atol=1e-2)
 
 
 def test_weights_are_atomic_numbers_or_given() -> None:

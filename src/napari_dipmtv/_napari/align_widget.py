@@ -20,6 +20,7 @@ from napari_dipmtv.settings.align import AlignSettings
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_dipmtv._napari.aligning import Aligned
     from napari_dipmtv.alignment import AlignmentReport
     from napari_dipmtv.io.project import Project
 
@@ -100,6 +101,7 @@ class AlignWidget(StageWidget):
         self.bench.job.stated.connect(self._on_round)
         self.bench.job.ended.connect(self._on_run)
         self.bench.views_left_out.connect(self._on_left_out)
+        self.bench.aligned_so_far.connect(self._on_so_far)
         viewer.dims.events.point.connect(self._on_slider)
 
     def _allow_nudges(self) -> None:
@@ -114,6 +116,11 @@ class AlignWidget(StageWidget):
         if self.job_bar.mine and "reprojection" in progress.losses:
             rounds, errors = zip(*progress.losses["reprojection"], strict=True)
             self.quality.curves({"re-projection": (rounds, errors)}, "round", "relative error")
+
+    def _on_so_far(self, reached: Aligned) -> None:
+        if self.session.has("maps"):
+            self._draw_sinograms({"before": self.session.value("maps"), "so far": reached.series})
+            self._judge(reached.report)
 
     def _on_left_out(self) -> None:
         self.form.field("exclude_views").write(self.bench.align_settings.exclude_views)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 
 from napari_dipmtv import pipeline
+from napari_dipmtv._napari.fusing import Fusing
 from napari_dipmtv._napari.iterators import mapped, once
 from napari_dipmtv._napari.preferences import preferences
-from napari_dipmtv._napari.reconstructing import Reconstructing
 from napari_dipmtv._napari.runs import telling
 from napari_dipmtv.alignment import AlignmentHistory, AlignmentReport
 from napari_dipmtv.data import Alignment, ChannelMaps, TiltSeries
@@ -33,18 +33,20 @@ class Aligned:
     report: AlignmentReport
 
 
-class Aligning(Reconstructing):
+class Aligning(Fusing):
     """The verbs of step 4. The history of the session says which alignment counts; a run brings the series after it."""
 
     views_left_out = Signal()  # or given back
+    aligned_so_far = Signal(object)  # Aligned, while the estimate goes on
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__(viewer)
         self.job.ended.connect(self._catch_up)
 
     def align(self, settings: AlignSettings) -> None:
-        """Estimate the alignment and apply it, once."""
-        maps, device = self.session.value("maps"), preferences().device
+        """Estimate the alignment and apply it, once; ``aligned_so_far`` is emitted now and then on the way."""
+        maps, chosen = self.session.value("maps"), preferences()
+        device = chosen.device
 
         def states() -> Iterator[State[Any]]:
             found = pipeline.align_states(maps, settings, device)
@@ -54,7 +56,8 @@ class Aligning(Reconstructing):
             self.session.alignments = _begun(result.value.series, "projection matching")
             self._put(result)
 
-        self._run("align", "tilt_series", states, keep, settings, keeps=True)
+        stream_s = chosen.preview_interval_s if chosen.preview else None
+        self._run("align", "tilt_series", states, keep, settings, stream_s=stream_s, keeps=True)
 
     def assume_aligned(self) -> None:
         """Take the maps as they are."""
@@ -90,6 +93,12 @@ class Aligning(Reconstructing):
     def moving(self) -> bool:
         """True while a move is being applied, when the next one may be made already."""
         return self.job.running and self.job.name == "move"
+
+    def _on_preview(self, run: int, shot: Any) -> None:
+        if isinstance(shot, Aligned):
+            self.aligned_so_far.emit(shot)
+        else:
+            super()._on_preview(run, shot)
 
     def _go_to(self, step: Callable[[AlignmentHistory], AlignmentHistory]) -> None:
         if not self.moving:

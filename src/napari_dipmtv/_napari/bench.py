@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from napari.utils.notifications import show_warning
 from napari_dipmtv import pipeline
 from napari_dipmtv._napari.aligning import Aligning
 from napari_dipmtv._napari.drawing import volume_group
+from napari_dipmtv._napari.finished import save_finished
 from napari_dipmtv._napari.iterators import once
 from napari_dipmtv._napari.loading import stage_of
 from napari_dipmtv._napari.project_file import Reopened, project_of, reopen, source_of, stage_settings
@@ -22,6 +23,8 @@ from napari_dipmtv._napari.session import Reconstruction, Stage
 from napari_dipmtv._napari.window import real_viewer
 from napari_dipmtv.alignment import AlignmentHistory
 from napari_dipmtv.data import Region, SpectrumSeries
+from napari_dipmtv.errors import DipmtvError
+from napari_dipmtv.io.claim import is_claimed
 from napari_dipmtv.io.project import Nudge, Project, load_project, save_project
 from napari_dipmtv.states import Result
 
@@ -109,8 +112,8 @@ class Bench(Aligning):
 
         self._run("segment", "segmentation", lambda: once("Segmenting", compute), keep, settings)
 
-    def export(self, folder: Path, formats: Sequence[str]) -> None:
-        """Write what has been reached into a folder, with a report of how it was made.
+    def export(self, folder: Path, formats: Sequence[str], also: Callable[[], list[Path]] = list) -> None:
+        """Write what has been reached into a folder, with a report of how it was made, and what ``also`` writes.
 
         A volume brings the maps that it was made of, which are no longer the present ones when it is of an earlier
         alignment.
@@ -124,7 +127,7 @@ class Bench(Aligning):
         measures = session.value("measures") if session.has("measures") else ()
 
         def write() -> list[Path]:  # in the worker, while the session may change
-            return pipeline.export(
+            written = pipeline.export(
                 folder,
                 volume=made.volume if made else None,
                 segmentation=phases,
@@ -133,8 +136,14 @@ class Bench(Aligning):
                 provenance=report_of(made, session.inputs) if made else None,
                 formats=tuple(formats),
             )
+            return [*written, *also()]
 
         self._run("export", None, lambda: once("Writing", write), lambda r: self.exported.emit(r.value))
+
+    def _write_output(self) -> None:
+        """Bring the output folder of the project up to date: the current result, and all that are listed."""
+        results, output = self.session.results, self._output
+        self.export(output, ("ome-tiff",), also=lambda: save_finished(results, output))
 
     def project(self, output: Path | None = None) -> Project:
         """What has been done so far, to be repeated without a window; raises `InputError` for data of no file."""
@@ -143,10 +152,11 @@ class Bench(Aligning):
     def save_project(self, path: Path, output: Path) -> None:
         """Write the project file, and results into ``output`` once there are some; later steps save again."""
         with telling():
-            save_project(self.project(output), path)
-            self.project_path, self._output = path, output
+            project = self.project(output)
+            self._hold(path, lambda: save_project(project, path))
+            self._output = output
             if self.session.has("volume"):
-                self.export(output, ("ome-tiff",))
+                self._write_output()
 
     def open_project(self, path: Path) -> None:
         """Load data, settings and, where they belong together, results of a project."""
@@ -157,18 +167,19 @@ class Bench(Aligning):
 
         def keep(result: Result[Any]) -> None:
             project, data, found = result.value
-            self.project_path, self._output = (
-                None,
-                project.output,
-            )  # nothing is saved while it is put together
+            self._hold(None)  # nothing is saved while it is put together
+            self._output = project.output
             self.session.load(stage_of(data), data, inputs=project.inputs.paths)
             self._settings = {**stage_settings(project), **source_of(project.inputs)}
             if isinstance(data, SpectrumSeries):
                 self.session.regions = pipeline.regions_of(project, data) or "auto"
             self.settings_loaded.emit(project)
             self._restore(found, project.nudges)
-            self.project_path = path
-            if found.run is not None:
+            try:
+                self._hold(path)
+            except DipmtvError as error:
+                show_warning(f"{error} What is done here is not saved by itself.")
+            if found.run is not None and not is_claimed(found.run.folder):
                 self._put_offer(Offer(found.run, found.tilt_series))
 
         self._run("load", "series", lambda: once("Opening", read), keep)
@@ -181,11 +192,12 @@ class Bench(Aligning):
                 history = AlignmentHistory.resumed(found.tilt_series.alignment, moves, "reopened")
                 self.session.alignments = history
             self.session.restore({"tilt_series": found.tilt_series})
+        self.session.restore_results(found.finished)
         if found.volume is None:
             return
-        group = volume_group(len(self.session.results))
+        group = volume_group(found.finished.index(found.volume))
         self.layers.show_volume(found.volume.volume, found.volume.title, group)
-        self.session.add_result(found.volume)
+        self.session.put("volume", found.volume)
         if found.segmentation is not None:
             measures = pipeline.measure(found.segmentation, found.volume.volume)
             self.session.restore({"segmentation": found.segmentation, "measures": measures})
@@ -201,7 +213,7 @@ class Bench(Aligning):
         """Bring the results of a saved project up to date, so that it reopens where one was."""
         made = self.job.name in ("reconstruct", "segment") and self.session.has("volume")
         if made and self.project_path is not None and not self.job.running:
-            self.export(self._output, ("ome-tiff",))
+            self._write_output()
 
     def settings_of(self, stage: str, usual: StageSettings) -> StageSettings:
         """Settings with which a stage was last run, else the usual ones."""

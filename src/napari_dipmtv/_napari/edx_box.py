@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QFileDialog, QFormLayout, QLineEdit, QSpinBox, QVBoxL
 from napari_dipmtv._napari.forms import SettingsForm
 from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.stage_widget import button, enable
+from napari_dipmtv.io.project import EdxImages
 from napari_dipmtv.settings.edx import EdxSettings
 
 if TYPE_CHECKING:
@@ -52,7 +53,20 @@ class EdxBox(QWidget):
     def open_folder(self, folder: Path) -> None:
         """Make the maps of a folder."""
         with telling():
-            self._bench.load_edx(folder, self.names, self.form.value(), self.binning.value())
+            self._bench.load_edx(
+                EdxImages(
+                    folder=folder,
+                    lines=self.names,
+                    bin_pixels=self.binning.value(),
+                    settings=self.form.value(),
+                )
+            )
+
+    def take(self, images: EdxImages) -> None:
+        """Show the words of a project that was opened."""
+        self.lines.setText(", ".join(images.lines))
+        self.binning.setValue(images.bin_pixels)
+        self.form.setValue(images.settings)
 
     def _ask(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder of EDX spectrum images")

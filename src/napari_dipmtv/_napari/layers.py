@@ -190,7 +190,12 @@ class Layers(Seen):
         held[key] = layer
         if layer.data is not data:
             layer.data = data
-            layer.scale, layer.translate = looks["scale"], looks["translate"]
+            for place in (
+                "scale",
+                "translate",
+            ):  # each costs napari as much as new data, also when it stays the same
+                if tuple(getattr(layer, place)) != tuple(looks[place]):
+                    setattr(layer, place, looks[place])
         name, limits = self._set.get(layer, (layer.name, tuple(layer.contrast_limits)))
         if tuple(layer.contrast_limits) == limits:
             layer.contrast_limits_range = layer.contrast_limits = looks["contrast_limits"]

@@ -70,6 +70,8 @@ class LoadWidget(StageWidget):
     def take_settings(self, project: Project) -> None:
         """Show the settings of a project that was opened."""
         self.prepare_form.setValue(project.prepare)
+        if project.inputs.edx is not None:
+            self.edx.take(project.inputs.edx)
 
     def refresh(self) -> None:
         """Fill the table and say what is loaded."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,12 @@ from napari_dipmtv._napari.sources import MapSource, read_maps
 from napari_dipmtv._napari.tilt_edits import look_and_read
 from napari_dipmtv.data import MapStack, Region, SpectrumSeries, TiltSeries
 from napari_dipmtv.io.tilt_table import TiltTable, save_table
-from napari_dipmtv.states import Result
+from napari_dipmtv.states import Result, State
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_dipmtv.settings.edx import EdxSettings
+    from napari_dipmtv.io.project import EdxImages
     from napari_dipmtv.settings.simulation import SimulationSettings
 
 
@@ -70,15 +70,18 @@ class Loading(Runs):
 
         self._run("load", "maps", lambda: once("Reading", lambda: read_maps(paths, source)), keep, source)
 
-    def load_edx(self, source: Path, lines: Sequence[str], settings: EdxSettings, bin_pixels: int) -> None:
+    def load_edx(self, images: EdxImages) -> None:
         """Make maps of X-ray lines as new data from a folder of EDX spectrum images, one tilt in memory at a time."""
 
         def keep(result: Result[Any]) -> None:
-            self.session.load("maps", result.value, inputs=(source,))
+            self.session.load("maps", result.value, inputs=(images.folder,))
 
-        self._run(
-            "load", "maps", lambda: pipeline.edx_states(source, lines, settings, bin_pixels=bin_pixels), keep
-        )
+        def states() -> Iterator[State[Any]]:
+            return pipeline.edx_states(
+                images.folder, images.lines, images.settings, bin_pixels=images.bin_pixels
+            )
+
+        self._run("load", "maps", states, keep, images)
 
     def load_demo(self, settings: SimulationSettings) -> None:
         """Simulate a dual EELS tilt series as new data, with the regions that a person would draw."""
@@ -110,7 +113,7 @@ class Loading(Runs):
     ) -> None:
         """Begin with data that napari has opened by itself: a sample, or what was dropped on the window."""
         self._settings = {} if source is None else {"load": source}
-        self.project_path = None  # that file is of other data
+        self._hold(None)  # that file is of other data
         self.session.load(stage, value, inputs=inputs, tilts=tilts, demo_regions=demo_regions)
 
     @property

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_dipmtv._napari.bench import Bench
 
 
-FILMS = "GIF (*.gif);;WebP (*.webp);;Animated PNG, without loss (*.png)"
+FILMS = "GIF (*.gif);;WebP (*.webp);;MP4 (*.mp4);;Animated PNG, without loss (*.png)"
 
 
 class PictureBox(QWidget):
@@ -35,7 +35,7 @@ class PictureBox(QWidget):
         )
         self.film = button(
             "Turntable film …",
-            "Turn the particle once around the tilt axis and save a GIF, WebP or animated PNG",
+            "Turn the particle once around the tilt axis and save a GIF, WebP, MP4 or animated PNG",
         )
         self._turntable: Turntable | None = None
         grid = QGridLayout(self)

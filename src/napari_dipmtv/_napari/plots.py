@@ -20,8 +20,9 @@ from napari_dipmtv._napari.window import real_viewer
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-# Okabe and Ito, safe for colour-blind eyes; the first are near the colours of the channel layers
-LINE_COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#F0E442", "#D55E00", "#BBBBBB")
+# Okabe and Ito, safe for colour-blind eyes, without the yellow that a light theme swallows; the first are near the
+# colours of the channel layers
+LINE_COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#D55E00", "#8C8C8C")
 
 
 class Plot(FigureCanvasQTAgg):
@@ -135,6 +136,8 @@ class Plot(FigureCanvasQTAgg):
                 x, y = curves[name]
                 label = name.split("|")[0]
                 [self._lines[name]] = axes.plot(x, y, label=label, color=colour[label], lw=1.3)
+            counted = all(np.equal(np.round(curves[name][0]), curves[name][0]).all() for name in names)
+            axes.xaxis.get_major_locator().set_params(integer=counted)  # there is no round 2.5
             if log and all(np.min(curves[name][1], initial=1) > 0 for name in names):
                 axes.set_yscale("log")
             if at_least is not None:

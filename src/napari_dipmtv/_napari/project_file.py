@@ -9,15 +9,25 @@ from pathlib import Path
 from pprint import pformat
 from typing import Any
 
+from napari_dipmtv._napari.finished import digest, load_finished, losses_of
 from napari_dipmtv._napari.haadf_source import HaadfSource
 from napari_dipmtv._napari.regions import pixel_outlines
+from napari_dipmtv._napari.report import report_of
 from napari_dipmtv._napari.session import TITLES, Reconstruction, Session
 from napari_dipmtv._napari.sources import MapSource
 from napari_dipmtv.data import Region, Segmentation, TiltSeries
 from napari_dipmtv.errors import InputError, ReadError, expected
 from napari_dipmtv.io.checkpoints import fingerprint
 from napari_dipmtv.io.map_folder import INDEX
-from napari_dipmtv.io.project import PROJECT_SUFFIX, Fuse, Inputs, Project, Reconstruct, RegionOutline
+from napari_dipmtv.io.project import (
+    PROJECT_SUFFIX,
+    EdxImages,
+    Fuse,
+    Inputs,
+    Project,
+    Reconstruct,
+    RegionOutline,
+)
 from napari_dipmtv.io.run_folder import RUNS, SavedRun, load_series, saved_runs
 from napari_dipmtv.settings.base import StageSettings
 from napari_dipmtv.settings.tomo import METHODS
@@ -35,6 +45,9 @@ class Reopened:
     segmentation: Segmentation | None = None
     note: str = ""  # why results were left alone
     run: SavedRun | None = None  # what a reconstruction of ``tilt_series`` can go on from
+    finished: tuple[
+        Reconstruction, ...
+    ] = ()  # all that were listed, ``volume`` among them, of whatever settings
 
 
 def project_of(session: Session, settings: Mapping[str, StageSettings], output: Path) -> Project:
@@ -92,10 +105,12 @@ def stage_settings(project: Project) -> dict[str, StageSettings]:
     return {**named, "haadf": haadf, "fuse": project.fuse, "reconstruct": project.fuse.method_settings()}
 
 
-def source_of(inputs: Inputs) -> dict[str, MapSource]:
-    """The words on the map files of a project as the load step takes them."""
+def source_of(inputs: Inputs) -> dict[str, MapSource | EdxImages]:
+    """The words on the map or EDX files of a project as the load step takes them."""
     if inputs.spectrum_images is not None:
         return {}
+    if inputs.edx is not None:
+        return {"load": inputs.edx}
     angles = "" if inputs.angles is None else str(inputs.angles)
     channels = ", ".join(inputs.maps)
     source = MapSource(
@@ -145,14 +160,38 @@ def reopen(project: Project) -> Reopened:
     ReadError
         For a damaged folder.
     """
-    found = _results(project)
+    found = _among(load_finished(project.output), _results(project), project)
     runs = (run for run in saved_runs(project.output / RUNS) if _same_way(project, run.story))
     run = next(runs, None)
     if run is None:
         return found
     if found.tilt_series is None:
         return replace(found, tilt_series=load_series(run), run=run)
-    return replace(found, run=run) if fingerprint(found.tilt_series) == run.task.data else found
+    return replace(found, run=run) if _of(found.tilt_series, run) else found
+
+
+def _of(series: TiltSeries, run: SavedRun) -> bool:
+    """True where these are the maps of a run; behind theirs a fused one tells those of its HAADF series."""
+    return run.task.data.split()[0] == fingerprint(series)
+
+
+def _among(listed: tuple[tuple[Reconstruction, ...], str], found: Reopened, project: Project) -> Reopened:
+    """Say which of the listed results is the one that was found, or else is of the settings of the project."""
+    finished, damaged = listed
+    if found.volume is None:
+        fitting = [made for made in finished if _same(project, report_of(made, ()))]
+        if fitting:
+            found = Reopened(fitting[-1].series, fitting[-1])
+        elif finished and found.note:
+            found = replace(found, note=f"{found.note} Step 5 lists them.")
+    else:
+        voxels = digest(found.volume.volume)
+        made = next((made for made in finished if digest(made.volume) == voxels), None)
+        if made is None:
+            finished = (*finished, found.volume)
+        else:
+            found = replace(found, tilt_series=made.series, volume=made)
+    return replace(found, finished=finished, note=" ".join(filter(None, (found.note, damaged))))
 
 
 def _results(project: Project) -> Reopened:
@@ -178,6 +217,8 @@ def _inputs(session: Session, source: StageSettings | None) -> Inputs:
     if not paths:
         advice = "Write simulated data to a folder first (napari-dipmtv simulate) and load that"
         raise InputError(expected("project", "data from files", "simulated or sample data", advice))
+    if isinstance(source, EdxImages):
+        return Inputs(edx=source)
     if not isinstance(source, MapSource):
         if len(paths) != 1 or not (paths[0].is_dir() or paths[0].suffix == ".csv"):
             advice = "Save the table of tilts in step 1"
@@ -254,7 +295,7 @@ def _reconstruction(
         method=method,
         settings=stage_settings(project),
         device=str(report.get("device", "")),
-        losses=report.get("losses", {}),
+        losses=losses_of(report),
         iterations=int(report.get("iterations", 0)),
         seconds=float(report.get("seconds") or 0.0),
         stopped=bool(report.get("stopped", False)),

@@ -12,10 +12,11 @@ from qtpy.QtWidgets import (
     QDialog,
     QFileDialog,
     QMenu,
+    QPushButton,
     QTableWidget,
     QTableWidgetItem,
-    QToolButton,
     QVBoxLayout,
+    QWidget,
 )
 
 from napari_dipmtv._napari.project_file import as_command, as_python, default_output
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 FILTER = f"DIPm-TV project (*{PROJECT_SUFFIX})"
 
 
-class ProjectMenu(QToolButton):
+class ProjectMenu(QPushButton):
     """One button with everything that concerns the whole way."""
 
     def __init__(self, bench: Bench) -> None:
@@ -40,7 +41,6 @@ class ProjectMenu(QToolButton):
         self.setToolTip(
             "Save the whole way in one file, reopen it, or repeat it from Python or the command line"
         )
-        self.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(self)
         menu.setToolTipsVisible(True)
         self.open = menu.addAction("Open …", self._choose_to_open)
@@ -106,7 +106,7 @@ class ProjectMenu(QToolButton):
 class HistoryDialog(QDialog):
     """A table of runs, the newest first."""
 
-    def __init__(self, session: Session, parent: QToolButton) -> None:
+    def __init__(self, session: Session, parent: QWidget) -> None:
         super().__init__(parent)
         self.setWindowTitle("History")
         self.resize(640, 300)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
@@ -14,7 +13,7 @@ from napari_dipmtv._napari.forms import SettingsForm, folded
 from napari_dipmtv._napari.fuse_box import FuseBox
 from napari_dipmtv._napari.job import Progress
 from napari_dipmtv._napari.job_bar import JobBar
-from napari_dipmtv._napari.plots import Plot
+from napari_dipmtv._napari.loss_plot import LossPlot
 from napari_dipmtv._napari.preferences import preferences
 from napari_dipmtv._napari.results_list import ResultsList
 from napari_dipmtv._napari.resume_box import ResumeBox
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from napari_dipmtv.states import Result
     from napari_dipmtv.tomo.memory import Smaller
 
-REDRAW_S = 1.0
 OWN = "own settings"
 DEVICES = {
     "auto": "A CUDA GPU when there is one, else the processor",
@@ -61,7 +59,6 @@ class ReconstructWidget(StageWidget):
         self._make_controls(napari_viewer)
         self._lay_out()
         self._connect()
-        self._drawn = 0.0  # when the curves were drawn last
         self.bench.look_for_run()
         self.refresh()
 
@@ -120,9 +117,7 @@ class ReconstructWidget(StageWidget):
             "Start the reconstruction of all channels",
             keeps=True,
         )
-        self.plot = Plot(
-            viewer, 160, "Losses of the run: misfit of the data, of views left out, and total variation"
-        )
+        self.plot = LossPlot(viewer)
         self.notes = note()
         self.notes.setToolTip("What the run has to say besides its progress; it stays with the result")
         self.notes.hide()
@@ -252,13 +247,14 @@ class ReconstructWidget(StageWidget):
         offer = self.bench.offer
         with telling():
             if offer is not None:
-                self.method.setCurrentIndex(self.method.findData(offer.run.method))
-                self.form.setValue(offer.run.settings(more))
+                box = self.fuse if offer.run.fused else self
+                box.method.setCurrentIndex(box.method.findData(offer.run.method))
+                box.form.setValue(offer.run.settings(more))
             self._begin()
             self.bench.resume(more, self.device.currentData(), self.stream.every_s)
 
     def _begin(self) -> None:
-        self.plot.clear("The losses appear here")
+        self.plot.begin()
         self._tell_notes(())
 
     def _tell_notes(self, said: tuple[str, ...]) -> None:
@@ -274,20 +270,9 @@ class ReconstructWidget(StageWidget):
             self.estimate.take(sentence)
 
     def _on_state(self, _: int, progress: Progress) -> None:
-        """Redraw the curves once in a while: drawing them takes longer than many a step."""
-        now = time.monotonic()
         if self.job_bar.mine:
             self._tell_notes(notes_of(progress))
-        if self.job_bar.mine and (now - self._drawn > REDRAW_S or progress.iteration == progress.total):
-            self._drawn = now
-            self._draw_losses(progress)
-
-    def _draw_losses(self, progress: Progress) -> None:
-        if progress.losses:
-            curves = {name: tuple(zip(*values, strict=True)) for name, values in progress.losses.items()}
-            over = progress.iteration == progress.total
-            show = self.plot.curves if over else self.plot.follow  # laid out anew where time is no matter
-            show(curves, "iteration", "loss", log=True, panels=loss_panels(tuple(curves)))
+            self.plot.take(progress)
 
     def _set_pace(self) -> None:
         if self.job_bar.mine:
@@ -296,11 +281,3 @@ class ReconstructWidget(StageWidget):
     def _list_results(self) -> None:
         results = self.session.results
         self.results.fill(results, [self.session.is_current(made) for made in results])
-
-
-def loss_panels(names: tuple[str, ...]) -> dict[str, list[str]]:
-    """Curves that mean the same share a panel: misfits on one side, total variation on the other."""
-    variation = [name for name in names if "tv" in name.lower()]
-    misfit = [name for name in names if name not in variation]
-    both = {"misfit": misfit, "total variation": variation}
-    return {title: chosen for title, chosen in both.items() if chosen}

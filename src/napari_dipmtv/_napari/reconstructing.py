@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,21 +11,23 @@ from qtpy.QtCore import Signal
 
 from napari_dipmtv._napari.compare import difference, side_by_side
 from napari_dipmtv._napari.drawing import volume_group
-from napari_dipmtv._napari.fusing import Fusing
 from napari_dipmtv._napari.iterators import once
 from napari_dipmtv._napari.kept_run import KeptRun
 from napari_dipmtv._napari.preferences import preferences
 from napari_dipmtv._napari.project_file import story_of, way_of
 from napari_dipmtv._napari.runs import notes_of, telling
 from napari_dipmtv._napari.session import TITLES, Reconstruction
+from napari_dipmtv._napari.trusting import Trusting
 from napari_dipmtv.data import TiltSeries, Volume
 from napari_dipmtv.errors import InputError, expected
+from napari_dipmtv.io.claim import is_claimed
 from napari_dipmtv.io.run_folder import RUNS, SavedRun, forget_run, saved_runs
 from napari_dipmtv.states import Result, State
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_dipmtv.settings.fused import FusedMethod, FusedMethodSettings
     from napari_dipmtv.settings.tomo import Method, MethodSettings
 
 
@@ -37,7 +39,7 @@ class Offer:
     series: TiltSeries | None = None
 
 
-class Reconstructing(Fusing):
+class Reconstructing(Trusting):
     """The verbs of step 5; ``offer_changed`` is emitted when there is another run to go on with, or none."""
 
     offer_changed = Signal()
@@ -52,7 +54,7 @@ class Reconstructing(Fusing):
         self, method: Method, settings: MethodSettings, device: str, stream_s: float | None
     ) -> None:
         """Reconstruct a volume; its layers grow while it is made, at most every ``stream_s`` seconds (None: not)."""
-        self._reconstruct(self.session.value("tilt_series"), method, settings, device, stream_s, None)
+        self._keep_run(self._new_run(self.session.value("tilt_series"), method, settings, device), stream_s)
 
     def resume(self, more: int, device: str, stream_s: float | None) -> None:
         """Go on with the run on offer for ``more`` iterations; raises `InputError` where there is none."""
@@ -60,7 +62,8 @@ class Reconstructing(Fusing):
         if offer is None:
             raise InputError(expected("run", "one to go on with", "none", "Start a new one"))
         run = offer.run
-        self._reconstruct(offer.series, run.method, run.settings(more), device, stream_s, run)
+        kept = self._new_run(offer.series, run.method, run.settings(more), device, since=run)
+        self._keep_run(kept, stream_s)
 
     @property
     def offer(self) -> Offer | None:
@@ -74,7 +77,7 @@ class Reconstructing(Fusing):
     def look_for_run(self) -> None:
         """Find what a window that was closed, or a program that was killed, has left; only while there are no data."""
         if self._offer is None and self.session.empty:
-            unfinished = (run for run in saved_runs(self._runs) if run.left)
+            unfinished = (run for run in saved_runs(self._runs) if run.left and not is_claimed(run.folder))
             run = next(unfinished, None)
             self._put_offer(None if run is None else Offer(run))
 
@@ -93,16 +96,18 @@ class Reconstructing(Fusing):
         """Folder of the runs: among the results of a saved project, else in the cache."""
         return (preferences().cache if self.project_path is None else self._output) / RUNS
 
-    def _reconstruct(
+    def _new_run(
         self,
         series: TiltSeries | None,
-        method: Method,
-        settings: MethodSettings,
+        method: Method | FusedMethod,
+        settings: MethodSettings | FusedMethodSettings,
         device: str,
-        stream_s: float | None,
-        since: SavedRun | None,
-    ) -> None:
-        kept = KeptRun(
+        *,
+        since: SavedRun | None = None,
+        both: Callable[[], tuple[TiltSeries, TiltSeries]] | None = None,
+    ) -> KeptRun:
+        """A run of the present maps, or one that goes on; its story says what else a project would have to know."""
+        return KeptRun(
             root=self._runs if since is None else since.folder.parent,
             series=series,
             method=method,
@@ -112,26 +117,36 @@ class Reconstructing(Fusing):
             choice=preferences(),
             since=since,
             unwanted=lambda: self.job.dropping,
+            both=both,
         )
-        self._streamed_title = f"{TITLES[method]}, running"
+
+    def _keep_run(self, kept: KeptRun, stream_s: float | None) -> None:
+        """Start a run whose volume becomes a result and whose checkpoints become an offer."""
+        present = kept.series
+        self._streamed_title = f"{TITLES[kept.method]}, running"
         began = self._run(
             "reconstruct",
             "volume",
             kept.states,
             lambda result: self._keep_volume(kept, result),
-            settings,
+            kept.settings,
             stream_s=stream_s,
             keeps=True,
-            on_end=lambda: self._offer_run(kept),
+            on_end=lambda: self._offer_run(kept, present),
         )
-        if began and since is not None:
-            curves = {name: list(enumerate(curve, 1)) for name, curve in since.losses.items()}
+        if began and kept.since is not None:
+            curves = {name: list(enumerate(curve, 1)) for name, curve in kept.since.losses.items()}
             self.job.progress.losses.update(curves)
+
+    def _remember(self, kept: KeptRun) -> None:
+        """Take note of what else belongs to a project that repeats a run."""
+        self._settings.pop("haadf", None)  # of another volume
 
     def _keep_volume(self, kept: KeptRun, result: Result[Volume]) -> None:
         assert kept.series is not None  # it has given a volume
         if self.session.empty:
             self.session.load("tilt_series", kept.series)
+        self._remember(kept)
         title = TITLES[kept.method]
         shown = f"{title}, stopped at {result.iterations}" if result.stopped else title
         made = Reconstruction(
@@ -151,9 +166,11 @@ class Reconstructing(Fusing):
         self.layers.finish_stream(made.volume, shown, volume_group(len(self.session.results)))
         self.session.add_result(made)
 
-    def _offer_run(self, kept: KeptRun) -> None:
+    def _offer_run(self, kept: KeptRun, present: TiltSeries | None) -> None:
+        """Offer what a run has reached beside the maps that it began with; a fused one may have aligned its own."""
         if kept.reached is not None:
-            self._put_offer(Offer(kept.reached, None if self.session.empty else kept.series))
+            series = kept.series if present is None else present
+            self._put_offer(Offer(kept.reached, None if self.session.empty else series))
         elif kept.since is not None:
             self.offer_changed.emit()
 

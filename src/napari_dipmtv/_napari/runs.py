@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +21,8 @@ from napari_dipmtv._napari.layers import Layers
 from napari_dipmtv._napari.session import STAGES, Entry, Session, Stage
 from napari_dipmtv._napari.view_angle import look_flat, look_into
 from napari_dipmtv.data import Volume
-from napari_dipmtv.errors import DipmtvError, InputError
+from napari_dipmtv.errors import DipmtvError, InputError, expected
+from napari_dipmtv.io.claim import Claim
 from napari_dipmtv.settings.base import StageSettings
 from napari_dipmtv.states import Result, State
 
@@ -78,6 +80,7 @@ class Runs(QObject):
         self._may_flatten = False
         self._settings: dict[str, StageSettings] = {}  # of every stage, as it was last run
         self.project_path: Path | None = None  # where the project was saved or opened, and is kept up to date
+        self._claim: Claim | None = None  # on that file
         self._running: tuple[str, StageSettings | None] = ("", None)
         self.session.changed.connect(self._on_changed)
         self.session.results_changed.connect(self._on_results_changed)
@@ -119,7 +122,7 @@ class Runs(QObject):
         def keep_both(result: Result[Any]) -> None:
             if name == "load":
                 self._settings.clear()
-                self.project_path = None  # that file is of other data
+                self._hold(None)  # that file is of other data
             if settings is not None:
                 self._settings[name] = settings
             keep(result)
@@ -134,6 +137,27 @@ class Runs(QObject):
         self._running = (name, settings)
         self.job.start(name, states, stream_s=stream_s, keeps=keeps)
         return True
+
+    def _hold(self, path: Path | None, prepare: Callable[[], object] = _nothing) -> None:
+        """Keep a project file up to date from now on, once it is prepared; None: no file.
+
+        Raises
+        ------
+        InputError
+            Where another window keeps it up to date already.
+        WriteError
+            Where nothing can be written beside it.
+        """
+        claim = self._claim if path == self.project_path else None if path is None else Claim(path)
+        if claim is not None and not claim.take():
+            gc.collect()  # a window that was closed a moment ago
+        if claim is not None and not claim.take():
+            what, advice = f"project {path.name}", "Close it there, or save this one under another name"
+            raise InputError(expected(what, "one that is open here only", "one of another window", advice))
+        prepare()
+        if self._claim is not None and self._claim is not claim:
+            self._claim.release()
+        self._claim, self.project_path = claim, path
 
     def _refuse_while_running(self) -> None:
         if self.job.why_not:

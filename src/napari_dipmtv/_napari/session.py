@@ -191,6 +191,11 @@ class Session:
         self.put("volume", result)
         self.results_changed.emit()
 
+    def restore_results(self, results: tuple[Reconstruction, ...]) -> None:
+        """Set the list as it was when a project was saved; the current volume stays what it is."""
+        self.results = results
+        self.results_changed.emit()
+
     def is_current(self, result: Reconstruction) -> bool:
         """Tell a reconstruction of the present tilt series from one of an earlier alignment or earlier maps."""
         return self._values.get("tilt_series") is result.series

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 Range = Literal["low", "fit", "core"]
+OF_NO_PHASE = ("pixel", "background", "residual")  # labels of curves
 TITLES: dict[Range, str] = {"low": "low loss", "fit": "fit of the low loss", "core": "core loss"}
 
 
@@ -65,16 +66,16 @@ class SpectrumPlot(Plot):
 
     def _draw_spectra(self, curves: dict[Range, Sequence[Curve]], log: bool) -> None:
         self._lines, self._panels = {}, {}
+        colours = _phase_colours([curve.label for several in curves.values() for curve in several])
         for i, (kind, several) in enumerate(curves.items()):
             y_label = "electrons / px" if i == 0 else ""
             axes = self._axes(1, len(curves), i + 1, TITLES[kind], "energy loss / eV", y_label)
             self._panels[kind] = axes
-            for j, curve in enumerate(several):
-                colour = LINE_COLOURS[j % len(LINE_COLOURS)]
-                [line] = axes.plot(
+            for curve in several:
+                colour = colours.get(curve.label.removeprefix("+ "), self._text)
+                [self._lines[kind, curve.label]] = axes.plot(
                     curve.energy_ev, curve.counts, curve.style, color=colour, label=curve.label, lw=1.1
                 )
-                self._lines[kind, curve.label] = line
             if log and kind == "low":  # the zero-loss peak is thousands of times as high as the edges
                 axes.set_yscale("log", nonpositive="mask")
                 _raise_floor(axes)
@@ -118,6 +119,12 @@ class SpectrumPlot(Plot):
             self._panels[kind].autoscale_view()
             if self._panels[kind].get_yscale() == "log":
                 _raise_floor(self._panels[kind])
+
+
+def _phase_colours(labels: Sequence[str]) -> dict[str, str]:
+    """Colour of each phase, in all panels that of its map; what is of no phase has none."""
+    phases = dict.fromkeys(label.removeprefix("+ ") for label in labels if label not in OF_NO_PHASE)
+    return {name: LINE_COLOURS[i % len(LINE_COLOURS)] for i, name in enumerate(phases)}
 
 
 def _raise_floor(axes: Any) -> None:

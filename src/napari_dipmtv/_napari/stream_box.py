@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QHBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QHBoxLayout, QLabel, QWidget
 
 from napari_dipmtv._napari.stage_widget import enable
 
@@ -23,13 +23,16 @@ class StreamBox(QWidget):
         self.pace = QDoubleSpinBox()
         self.pace.setRange(0.1, 600)
         self.pace.setDecimals(1)
-        self.pace.setPrefix("every ")
-        self.pace.setSuffix(" s")
         self.pace.setValue(every_s)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.live, 1)
-        row.addWidget(self.pace)
+        for part in (
+            QLabel("every"),
+            self.pace,
+            QLabel("s"),
+        ):  # as a suffix the unit is clipped where it is narrow
+            row.addWidget(part)
         self.live.toggled.connect(self._on_change)
         self.pace.valueChanged.connect(self._on_change)
         self._allow()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_dipmtv.data import F32
 from napari_dipmtv.errors import DipmtvError, InputError, expected
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-FORMATS = (".gif", ".webp", ".png")  # of which Pillow writes films
+PICTURES = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG"}  # of which Pillow writes films
+FORMATS = (*PICTURES, ".mp4")
+U8 = NDArray[np.uint8]
 UP = (0.0, -1.0, 0.0)  # y points down in images
 
 
@@ -27,8 +31,7 @@ class Turntable(QObject):
 
     def __init__(self, viewer: ViewerModel, path: Path, frames: int = 36, frame_ms: int = 80) -> None:
         super().__init__()
-        if path.suffix.lower() not in FORMATS:
-            raise InputError(expected("film", f"a name with {', '.join(FORMATS)}", path.name, "Rename it"))
+        check_format(path)
         self._viewer, self._path, self._frame_ms = viewer, path, frame_ms
         self._directions = around(viewer.scene.camera.view_direction, frames)
         self._before = viewer.scene.camera.angles
@@ -71,17 +74,53 @@ def around(direction: tuple[float, ...], count: int) -> list[tuple[float, float,
     return [(z * math.cos(a) - x * math.sin(a), y, z * math.sin(a) + x * math.cos(a)) for a in angles]
 
 
-def write_film(frames: list[F32], path: Path, frame_ms: int) -> Path:
-    """Write frames (y, x, 3) uint8 as an endless film; raises `WriteError`, and leaves nothing half written."""
-    from PIL import Image
+def check_format(path: Path) -> None:
+    """Refuse what cannot be written, before anything turns.
 
+    Raises
+    ------
+    InputError
+        For an unknown kind of film, and for MP4 without an encoder, which this package does not bring.
+    """
+    kind = path.suffix.lower()
+    if kind not in FORMATS:
+        raise InputError(expected("film", f"a name with {', '.join(FORMATS)}", path.name, "Rename it"))
+    if kind == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
+        advice = "Run: pip install 'napari-dipmtv[film]', or save it as GIF or WebP"
+        raise InputError(expected("MP4", "the package imageio-ffmpeg", "none", advice))
+
+
+def write_film(frames: list[U8], path: Path, frame_ms: int) -> Path:
+    """Write frames (y, x, 3) as a film, endless unless it is an MP4; nothing is left half written.
+
+    Raises
+    ------
+    InputError, WriteError
+    """
     from napari_dipmtv.io.atomic import atomic_write
 
+    check_format(path)
+    write = _write_mp4 if path.suffix.lower() == ".mp4" else _write_pictures
+    return atomic_write(path, lambda partial: write(frames, partial, frame_ms))
+
+
+def _write_pictures(frames: list[U8], path: Path, frame_ms: int) -> None:
+    from PIL import Image
+
     first, *rest = [Image.fromarray(frame) for frame in frames]
-    kind = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG"}[path.suffix.lower()]
+    kind = PICTURES[path.suffix.lower()]
+    first.save(path, format=kind, save_all=True, append_images=rest, duration=frame_ms, loop=0)
 
-    def write(partial: Path) -> None:
-        first.save(partial, format=kind, save_all=True, append_images=rest, duration=frame_ms, loop=0)
 
-    atomic_write(path, write)
-    return path
+def _write_mp4(frames: list[U8], path: Path, frame_ms: int) -> None:
+    """H.264 in 4:2:0, which everything plays and which wants even sizes: an odd last row or column is cut off."""
+    import imageio_ffmpeg
+
+    height, width = (size - size % 2 for size in frames[0].shape[:2])
+    film = imageio_ffmpeg.write_frames(
+        str(path), (width, height), fps=1000 / frame_ms, codec="libx264", quality=8, macro_block_size=2
+    )
+    film.send(None)
+    for frame in frames:
+        film.send(np.ascontiguousarray(frame[:height, :width]))
+    film.close()

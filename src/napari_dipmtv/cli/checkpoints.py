@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,6 +38,20 @@ MoreOption = Annotated[
     typer.Option("--more", min=1, metavar="N", help="With --resume: N iterations beyond the checkpoint."),
 ]
 EVERY = "5min"
+
+
+@dataclass(frozen=True, slots=True)
+class Survival:
+    """What a command is told about going on after a stop."""
+
+    checkpoint: CheckpointOption = None
+    checkpoint_every: EveryOption = EVERY
+    resume: ResumeOption = False
+    more: MoreOption = None
+
+    def start(self) -> Checkpoint | None:
+        """The checkpoint to go on from; see `starting_point`."""
+        return starting_point(self.checkpoint, self.resume, self.more)
 
 
 def starting_point(folder: Path | None, resume: bool, more: int | None) -> Checkpoint | None:

@@ -2,55 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from napari_dipmtv.cli.checkpoints import (
-    EVERY,
-    CheckpointOption,
-    EveryOption,
-    MoreOption,
-    ResumeOption,
-    iterations_since,
-    recorder_for,
-    resumption,
-    settings_since,
-    starting_point,
-    watched,
-)
-from napari_dipmtv.cli.conversation import finish, progress, speaks, stoppable
+from napari_dipmtv.cli.checkpoints import Survival, iterations_since, settings_since
+from napari_dipmtv.cli.conversation import finish, progress, speaks
+from napari_dipmtv.cli.grouped import grouped
+from napari_dipmtv.cli.map_source import HaadfFrom, MapsFrom
 from napari_dipmtv.cli.options import (
-    AnglesOption,
-    AxesOption,
-    ChannelOption,
-    ChannelsOption,
-    CountsOption,
     JsonOption,
-    MapFolderOption,
-    MapsOption,
     OutOption,
-    PixelOption,
     SetOption,
-    TiltAxisOption,
     as_aligned,
     known_method,
-    read_maps,
     settings_from,
     usable_folder,
 )
-from napari_dipmtv.cli.outcome import deliver
+from napari_dipmtv.cli.running import Order
 from napari_dipmtv.data import ChannelMaps, MapStack, TiltSeries
+from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.fused import FUSED_METHODS, FusedPhantomSettings
 
-HaadfOption = Annotated[
-    Path, typer.Option("--haadf", help="The HAADF stack (t, y, x), vacuum at 0, on the pixels of the maps.")
-]
-HaadfAnglesOption = Annotated[Path, typer.Option("--haadf-angles", help="Its tilt angles in degrees.")]
-HaadfCountsOption = Annotated[
-    bool, typer.Option("--haadf-counts", help="The HAADF images are counts (Poisson statistics).")
-]
 AlignOption = Annotated[
     bool,
     typer.Option(
@@ -94,27 +68,15 @@ def simulate_fused(out: OutOption, set_: SetOption = None, as_json: JsonOption =
 
 
 @speaks
+@grouped
 def fuse(
     out: OutOption,
-    haadf: HaadfOption,
-    haadf_angles: HaadfAnglesOption,
-    haadf_counts: HaadfCountsOption = False,
+    haadf_from: HaadfFrom,
+    source: MapsFrom,
+    survival: Survival,
     align: AlignOption = False,
     method: Annotated[str, typer.Option("--method", help=f"One of {', '.join(FUSED_METHODS)}.")] = "fused",
-    maps: MapsOption = None,
-    channel: ChannelOption = None,
-    angles: AnglesOption = None,
-    pixel_nm: PixelOption = None,
-    map_folder: MapFolderOption = None,
-    channels: ChannelsOption = None,
-    counts: CountsOption = False,
-    axes: AxesOption = None,
-    tilt_axis: TiltAxisOption = "y",
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    checkpoint: CheckpointOption = None,
-    checkpoint_every: EveryOption = EVERY,
-    resume: ResumeOption = False,
-    more: MoreOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -123,50 +85,32 @@ def fuse(
     Ctrl-C keeps the volume reached so far; with --checkpoint a run that was stopped or killed goes on with --resume.
     """
     from napari_dipmtv import pipeline
-    from napari_dipmtv.io.maps import load_maps
-    from napari_dipmtv.io.reports import provenance
 
-    since = starting_point(checkpoint, resume, more)
+    since = survival.start()
     chosen = known_method(method, FUSED_METHODS)
     model = FUSED_METHODS[chosen]
-    words = [*(set_ or ()), *iterations_since(since, more, None)]
+    words = [*(set_ or ()), *iterations_since(since, survival.more, None)]
     settings = settings_from(model, words, settings_since(since, chosen, model))
-    stack, files = read_maps(channel, maps, map_folder, channels, angles, pixel_nm, counts, axes, tilt_axis)
-    images = load_maps(
-        {"HAADF": haadf},
-        haadf_angles,
-        pixel_nm or stack.pixel_nm,
-        counts=haadf_counts,
-        axes=axes,
-        tilt_axis="x" if tilt_axis == "x" else "y",
-    )
-    series, haadf_series = _both(stack, images, align, device, as_json)
-    recorder = recorder_for(checkpoint, checkpoint_every, since, [series, haadf_series], chosen, settings)
-    usable_folder(out)
-    story = provenance({chosen: settings}, tilts_deg=series.tilts_deg, inputs=[*files, haadf, haadf_angles])
-    with progress(f"fusing, {chosen}", as_json) as watch, stoppable(watch) as asked:
-        on_state, should_stop = watched(recorder, watch, asked)
-        start = None if since is None else since.state
-        result = pipeline.fuse(
-            series,
-            haadf_series,
-            chosen,
-            settings,
-            device,
-            resume=start,
-            on_state=on_state,
-            should_stop=should_stop,
-        )
-    facts = {**story, "haadf_tilts_deg": haadf_series.tilts_deg, "resumed": resumption(since)}
-    deliver(result, out, facts, recorder, checkpoint, as_json)
+    stack, files = source.read()
+    images = haadf_from.read(source.pixel_nm or stack.pixel_nm, source.axes, source.axis)
+    if images is None:
+        advice = "Name the images, or use 'reconstruct'"
+        raise InputError(expected("fuse", "--haadf and --haadf-angles", "none", advice))
+    both = _both(stack, images, align, device, as_json)
+    order = Order(both, chosen, settings, survival, since, out, [*files, *haadf_from.files])
+    work = partial(pipeline.fuse, *both, chosen, settings, device)
+    order.carry_out("fusing", work, {"haadf_tilts_deg": both[1].tilts_deg}, as_json)
 
 
 def _both(
-    maps: MapStack, images: ChannelMaps, align: bool, device: str, as_json: bool
+    maps: MapStack, images: MapStack, align: bool, device: str, as_json: bool
 ) -> tuple[TiltSeries, TiltSeries]:
     """Align the images and the maps onto them, or take both as aligned."""
     if not align:
         return as_aligned(maps, as_json), as_aligned(images, as_json)
+    if not isinstance(images, ChannelMaps):
+        advice = "Leave --align out, or give the images as they were before"
+        raise InputError(expected("--align", "HAADF images that are not aligned yet", "aligned ones", advice))
     from napari_dipmtv import pipeline
 
     with progress("aligning", as_json) as watch:

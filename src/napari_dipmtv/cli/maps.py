@@ -3,51 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_dipmtv.cli.checkpoints import (
-    EVERY,
-    CheckpointOption,
-    EveryOption,
-    MoreOption,
-    ResumeOption,
-    iterations_since,
-    recorder_for,
-    resumption,
-    settings_since,
-    starting_point,
-    watched,
-)
-from napari_dipmtv.cli.conversation import (
-    duration,
-    finish,
-    note,
-    progress,
-    speaks,
-    stoppable,
-)
+from napari_dipmtv.cli.checkpoints import Survival, iterations_since, settings_since
+from napari_dipmtv.cli.conversation import duration, finish, note, progress, speaks
+from napari_dipmtv.cli.grouped import grouped
+from napari_dipmtv.cli.map_source import MapsFrom
 from napari_dipmtv.cli.options import (
-    AnglesOption,
-    AxesOption,
-    ChannelOption,
-    ChannelsOption,
-    CountsOption,
     JsonOption,
-    MapFolderOption,
-    MapsOption,
     OutOption,
-    PixelOption,
     SetOption,
-    TiltAxisOption,
     as_aligned,
     known_method,
-    read_maps,
     settings_from,
     usable_folder,
 )
-from napari_dipmtv.cli.outcome import deliver
+from napari_dipmtv.cli.running import Order
 from napari_dipmtv.data import ChannelMaps, TiltSeries
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.align import AlignSettings
@@ -63,17 +37,10 @@ WORTH_TELLING_S = 10.0  # an estimate of less is told to machines only
 
 
 @speaks
+@grouped
 def align(
     out: OutOption,
-    maps: MapsOption = None,
-    channel: ChannelOption = None,
-    angles: AnglesOption = None,
-    pixel_nm: PixelOption = None,
-    map_folder: MapFolderOption = None,
-    channels: ChannelsOption = None,
-    counts: CountsOption = False,
-    axes: AxesOption = None,
-    tilt_axis: TiltAxisOption = "y",
+    source: MapsFrom,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -84,7 +51,7 @@ def align(
     from napari_dipmtv.io.reports import provenance, save_report
 
     settings = settings_from(AlignSettings, set_)
-    stack, files = read_maps(channel, maps, map_folder, channels, angles, pixel_nm, counts, axes, tilt_axis)
+    stack, files = source.read()
     if not isinstance(stack, ChannelMaps):
         raise InputError(
             expected("maps", "maps that are not aligned yet", "an aligned series", "Reconstruct it")
@@ -112,18 +79,12 @@ def align(
 
 
 @speaks
+@grouped
 def reconstruct(
     out: OutOption,
+    source: MapsFrom,
+    survival: Survival,
     method: Annotated[str, typer.Option("--method", help=f"One of {', '.join(METHODS)}.")] = "dipm-tv",
-    maps: MapsOption = None,
-    channel: ChannelOption = None,
-    angles: AnglesOption = None,
-    pixel_nm: PixelOption = None,
-    map_folder: MapFolderOption = None,
-    channels: ChannelsOption = None,
-    counts: CountsOption = False,
-    axes: AxesOption = None,
-    tilt_axis: TiltAxisOption = "y",
     preset_: Annotated[
         str | None,
         typer.Option("--preset", help="Named settings of the method; a wrong name lists them all."),
@@ -135,10 +96,6 @@ def reconstruct(
         int | None, typer.Option("--seed", help="Start of the random numbers of the deep image priors.")
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    checkpoint: CheckpointOption = None,
-    checkpoint_every: EveryOption = EVERY,
-    resume: ResumeOption = False,
-    more: MoreOption = None,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Say what time and memory it will take, and end.")
     ] = False,
@@ -151,32 +108,20 @@ def reconstruct(
     reached so far; with --checkpoint a run that was stopped or killed goes on with --resume.
     """
     from napari_dipmtv import pipeline
-    from napari_dipmtv.io.reports import provenance
 
-    since = starting_point(checkpoint, resume, more)
-    chosen, settings = method_settings(method, iterations, seed, set_, since, more, preset_)
-    stack, files = read_maps(channel, maps, map_folder, channels, angles, pixel_nm, counts, axes, tilt_axis)
+    since = survival.start()
+    chosen, settings = method_settings(method, iterations, seed, set_, since, survival.more, preset_)
+    stack, files = source.read()
     series = as_aligned(stack, as_json)
     foreseen = _foreseen(series, chosen, settings, device, as_json)
     if estimate:
         return finish({"estimate": asdict(foreseen)}, _in_words(foreseen), as_json)
     foreseen.must_fit()
-    recorder = recorder_for(checkpoint, checkpoint_every, since, [series], chosen, settings)
-    usable_folder(out)
-    story = provenance({chosen: settings}, tilts_deg=series.tilts_deg, inputs=files)
-    with progress(f"reconstructing, {chosen}", as_json) as watch, stoppable(watch) as asked:
-        on_state, should_stop = watched(recorder, watch, asked)
-        start = None if since is None else since.state
-        result = pipeline.reconstruct(
-            series, chosen, settings, device, resume=start, on_state=on_state, should_stop=should_stop
-        )
-    facts = {
-        **story,
-        "estimate": asdict(foreseen),
-        "seed": getattr(settings, "seed", seed),
-        "resumed": resumption(since),
-    }
-    deliver(result, out, facts, recorder, checkpoint, as_json)
+    order = Order([series], chosen, settings, survival, since, out, files)
+    facts = {"estimate": asdict(foreseen), "seed": getattr(settings, "seed", seed)}
+    order.carry_out(
+        "reconstructing", partial(pipeline.reconstruct, series, chosen, settings, device), facts, as_json
+    )
 
 
 def method_settings(

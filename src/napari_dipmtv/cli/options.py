@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -32,46 +32,12 @@ SetOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="For machines: one JSON object on stdout, no progress on stderr.")
 ]
-ChannelOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--channel",
-        metavar="NAME=FILE",
-        help="A stack of maps (t, y, x), tilt axis along y, and the name of its channel; repeatable.",
-    ),
-]
 AnglesOption = Annotated[
     Path | None,
     typer.Option("--angles", help="Tilt angles in degrees, one per view: .txt, .rawtlt, .csv or .json."),
 ]
 BinPixelsOption = Annotated[
     int, typer.Option("--bin-pixels", help="Add up so many pixels along y and x while reading.", min=1)
-]
-PixelOption = Annotated[
-    float | None, typer.Option("--pixel-nm", help="Pixel size in nm; goes before that of the files.")
-]
-MapsOption = Annotated[
-    Path | None, typer.Option("--maps", help="A folder of maps that unmix, align or simulate wrote.")
-]
-MapFolderOption = Annotated[
-    Path | None, typer.Option("--map-folder", help="A folder with one file per view, each with all channels.")
-]
-ChannelsOption = Annotated[
-    str | None,
-    typer.Option("--channels", metavar="A,B,C", help="Names of the channels in the files of --map-folder."),
-]
-CountsOption = Annotated[
-    bool, typer.Option("--counts", help="The maps are raw counted events (Poisson statistics).")
-]
-AxesOption = Annotated[
-    str | None,
-    typer.Option("--axes", help="Order of the axes in the files, where it cannot be told, e.g. yxt or yxc."),
-]
-TiltAxisOption = Annotated[
-    str,
-    typer.Option(
-        "--tilt-axis", help="y where the tilt axis is vertical in the image, x where it is horizontal."
-    ),
 ]
 
 
@@ -158,61 +124,6 @@ def usable_folder(out: Path) -> Path:
             expected(f"--out {out}", "a folder that can be written", f"{got} at {place}", "Choose another")
         )
     return out
-
-
-def read_maps(
-    channel: Sequence[str] | None,
-    maps: Path | None,
-    map_folder: Path | None,
-    channels: str | None,
-    angles: Path | None,
-    pixel_nm: float | None,
-    counts: bool,
-    axes: str | None,
-    tilt_axis: str,
-) -> tuple[MapStack, tuple[Path, ...]]:
-    """Read maps from the one source that the options name.
-
-    Returns
-    -------
-    maps, files
-        The maps, a `TiltSeries` where a saved folder holds one, and the files or folders they came from.
-
-    Raises
-    ------
-    InputError
-        Unless exactly one source is named, with what it needs.
-    """
-    if tilt_axis not in ("y", "x"):
-        raise InputError(
-            expected("--tilt-axis", "y or x", tilt_axis, "Name the axis that the stage turns about")
-        )
-    axis: Literal["y", "x"] = "x" if tilt_axis == "x" else "y"
-    sources = {"--channel": channel, "--maps": maps, "--map-folder": map_folder}
-    given = [name for name, value in sources.items() if value]
-    if len(given) != 1:
-        got = " and ".join(given) or "none"
-        raise InputError(expected("maps", f"one of {', '.join(sources)}", got, "Say where the maps are"))
-    if maps is not None:
-        return read_saved(maps), (maps,)
-    from napari_dipmtv.io.maps import load_map_folder, load_maps
-
-    stack: ChannelMaps
-    if map_folder is not None:
-        names = [name.strip() for name in (channels or "").split(",") if name.strip()]
-        if not names:
-            raise InputError(
-                expected("--map-folder", "--channels A,B,C beside it", "none", "Name the channels in order")
-            )
-        stack = load_map_folder(map_folder, names, angles, pixel_nm, counts=counts, axes=axes, tilt_axis=axis)
-        return stack, (map_folder, *([angles] if angles else []))
-    if angles is None:
-        raise InputError(
-            expected("--channel", "--angles FILE beside it", "none", "Give the file of tilt angles")
-        )
-    files = {name: Path(file) for name, file in named_once(channel or (), "--channel", "NAME=FILE").items()}
-    stack = load_maps(files, angles, pixel_nm, counts=counts, axes=axes, tilt_axis=axis)
-    return stack, (*files.values(), angles)
 
 
 def as_aligned(stack: MapStack, as_json: bool) -> TiltSeries:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_dipmtv.cli.conversation import finish, note, progress, speaks
+from napari_dipmtv.cli.grouped import grouped
+from napari_dipmtv.cli.jobs import JobsOn
 from napari_dipmtv.cli.maps import method_settings
 from napari_dipmtv.cli.options import (
     JsonOption,
@@ -32,9 +34,11 @@ if TYPE_CHECKING:
     from napari_dipmtv.trust.study import Study
 
 SAVE_EVERY_S = 15.0
+JOBS = "trust-jobs"  # what workers have found and the study has not taken yet
 
 
 @speaks
+@grouped
 def trust(
     source: Annotated[
         Path,
@@ -43,6 +47,7 @@ def trust(
         ),
     ],
     out: OutOption,
+    jobs_on: JobsOn,
     feature: Annotated[str, typer.Option("--feature", help="void or skin.")] = "void",
     repeats: Annotated[
         int | None, typer.Option("--repeats", help="Null repeats; k can show p = 1 / (k + 1) at best.")
@@ -70,6 +75,9 @@ def trust(
         ),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Of every job; 1 on workers where none is given.")
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin again, whatever an earlier run left.")
     ] = False,
@@ -86,6 +94,7 @@ def trust(
     """
     from napari_dipmtv.io.atomic import output_folder
     from napari_dipmtv.io.volumes import load_volume
+    from napari_dipmtv.sweep.repeats import Shelf
     from napari_dipmtv.trust.progress import load_progress
     from napari_dipmtv.trust.saving import facts_of, save_study
     from napari_dipmtv.trust.study import study
@@ -100,19 +109,23 @@ def trust(
     series, segmentation, how, how_settings = _source(source, method, tested, as_json)
     placed = None if known is None else _placed(known, tested, series, as_json)
     output_folder(out)
-    states = study(
-        series,
-        settings,
-        how,
-        how_settings,
-        volume=tested,
-        given_halves=halves,
-        segmentation=segmentation,
-        truth=None if placed is None else placed.volume,
-        device=device,
-        resume=None if fresh else load_progress(out),
-    )
-    result = _followed(states, out, as_json)
+    if fresh:
+        Shelf(out / JOBS).clear()
+    with jobs_on.repeats(threads, out / JOBS) as done_by:
+        states = study(
+            series,
+            settings,
+            how,
+            how_settings,
+            volume=tested,
+            given_halves=halves,
+            segmentation=segmentation,
+            truth=None if placed is None else placed.volume,
+            device=device,
+            resume=None if fresh else load_progress(out),
+            done_by=done_by,
+        )
+        result = _followed(states, out, as_json)
     facts = facts_of(
         result.value,
         settings,
@@ -133,6 +146,7 @@ def trust(
 
 def _followed(states: Iterator[State[Study]], out: Path, as_json: bool) -> Result[Study]:
     """Run a study with a bar; keep its progress every few seconds and when it is stopped."""
+    from napari_dipmtv.sweep.repeats import Shelf
     from napari_dipmtv.trust.progress import PROGRESS, save_progress
 
     reached: list[State[Study]] = []
@@ -153,6 +167,7 @@ def _followed(states: Iterator[State[Study]], out: Path, as_json: bool) -> Resul
         save_progress(last(), out)
     elif not result.stopped:
         (out / PROGRESS).unlink(missing_ok=True)
+        Shelf(out / JOBS).clear()
     return result
 
 

@@ -17,6 +17,7 @@ from napari_dipmtv.io.atomic import write_bytes
 from napari_dipmtv.io.guard import reading
 from napari_dipmtv.settings.align import AlignSettings
 from napari_dipmtv.settings.base import StageSettings, knob
+from napari_dipmtv.settings.edx import EdxSettings
 from napari_dipmtv.settings.fused import FUSED_METHODS, FusedMethod, FusedMethodSettings
 from napari_dipmtv.settings.inspect import SegmentSettings
 from napari_dipmtv.settings.project import ExportSettings
@@ -32,8 +33,21 @@ _LARGEST = 10_000_000  # bytes
 Nudge = tuple[int, float, float]  # view, dx and dy in px
 
 
+class EdxImages(StageSettings):
+    """EDX spectrum images, and how their maps are made."""
+
+    folder: Path = Field(title="Folder", description="EDX spectrum images, one per tilt.")
+    lines: tuple[str, ...] = Field(
+        min_length=1, title="Lines", description="X-ray lines that become channels, e.g. Fe_Ka."
+    )
+    bin_pixels: int = knob(
+        1, "Add up pixels", "So many pixels along y and x are added up while reading.", ge=1, le=64
+    )
+    settings: EdxSettings = EdxSettings()
+
+
 class Inputs(StageSettings):
-    """Where a run begins: dual EELS files, or maps with their angles."""
+    """Where a run begins: dual EELS files, EDX files, or maps with their angles."""
 
     spectrum_images: Path | None = knob(
         None, "Spectrum images", "Folder with a low-loss and a core-loss file per tilt."
@@ -46,6 +60,7 @@ class Inputs(StageSettings):
     map_folder: Path | None = knob(
         None, "Map folder", "Folder of maps that this program has saved, instead of either."
     )
+    edx: EdxImages | None = knob(None, "EDX", "EDX spectrum images, instead of all of these.")
     angles: Path | None = knob(
         None, "Angles", "Table of the tilts; needed for maps, else taken from the files."
     )
@@ -68,8 +83,11 @@ class Inputs(StageSettings):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        if [self.spectrum_images is None, not self.maps, self.map_folder is None].count(False) != 1:
-            raise ValueError("give either a folder of spectrum images, maps or a folder of saved maps")
+        given = (self.spectrum_images is not None, bool(self.maps), self.map_folder is not None)
+        if [*given, self.edx is not None].count(True) != 1:
+            raise ValueError(
+                "give either a folder of spectrum images, of EDX, maps or a folder of saved maps"
+            )
         if self.maps and self.angles is None:
             raise ValueError("maps need a table of angles")
         if self.haadf is not None and self.haadf_angles is None:
@@ -79,7 +97,8 @@ class Inputs(StageSettings):
     @property
     def paths(self) -> tuple[Path, ...]:
         """Files and folders of the data, each once, without the table of angles."""
-        chosen = [self.spectrum_images, self.map_folder, *self.maps.values(), self.haadf]
+        edx = None if self.edx is None else self.edx.folder
+        chosen = [self.spectrum_images, self.map_folder, edx, *self.maps.values(), self.haadf]
         return tuple(dict.fromkeys(path for path in chosen if path is not None))
 
     @property
@@ -240,6 +259,8 @@ def _with_paths(content: dict[str, Any], change: Callable[[str], str]) -> dict[s
                 inputs[key] = change(inputs[key])
         if isinstance(inputs.get("maps"), dict):
             inputs["maps"] = {name: change(path) for name, path in inputs["maps"].items()}
+        if isinstance(inputs.get("edx"), dict) and isinstance(inputs["edx"].get("folder"), str):
+            inputs["edx"] = {**inputs["edx"], "folder": change(inputs["edx"]["folder"])}
     content["output"] = change(content.get("output", "results"))
     return content
 

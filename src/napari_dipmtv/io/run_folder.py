@@ -1,6 +1,7 @@
 """A reconstruction on its way to one folder with all it needs to go on: aligned maps, checkpoints and its story.
 
-The folder is ``--maps`` and ``--checkpoint`` of the command ``reconstruct`` as well.
+The folder is ``--maps`` and ``--checkpoint`` of the command ``reconstruct`` as well; that of a fused run, which keeps
+its HAADF series too, is those of ``fuse``, with ``--haadf FOLDER/haadf``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,15 @@ from napari_dipmtv.data import TiltSeries
 from napari_dipmtv.errors import DipmtvError, InputError, ReadError, expected
 from napari_dipmtv.io.atomic import output_folder
 from napari_dipmtv.io.checkpoints import Task, checkpoint_files, fingerprint, peek_checkpoint
+from napari_dipmtv.io.claim import is_claimed
 from napari_dipmtv.io.guard import reading
 from napari_dipmtv.io.map_folder import INDEX, load_saved_series, save_maps
 from napari_dipmtv.io.reports import save_report
+from napari_dipmtv.settings.fused import FUSED_METHODS, FusedMethod, FusedMethodSettings
 from napari_dipmtv.settings.tomo import METHODS, Method, MethodSettings
 
 RUNS = "runs"  # name of the folder of all runs, in a cache or among the results of a project
+HAADF = "haadf"  # folder of the HAADF series in that of a fused run
 STORY = "run.json"
 KEPT = 4  # runs of one place; the checkpoints of a deep image prior may take 100 MB each
 _FORMAT, _VERSION = "napari-dipmtv run", 1
@@ -56,11 +61,16 @@ class SavedRun:
     story: Mapping[str, Any]
 
     @property
-    def method(self) -> Method:
+    def method(self) -> Method | FusedMethod:
         """Name of the method."""
-        return next(name for name in METHODS if name == self.task.method)
+        return next(name for name in _models() if name == self.task.method)
 
-    def settings(self, more: int) -> MethodSettings:
+    @property
+    def fused(self) -> bool:
+        """True where a HAADF series lies beside the maps."""
+        return self.task.method in FUSED_METHODS
+
+    def settings(self, more: int) -> MethodSettings | FusedMethodSettings:
         """Settings with which the run takes ``more`` iterations beyond the checkpoint.
 
         Raises
@@ -68,7 +78,7 @@ class SavedRun:
         InputError
             For settings that another version of this program has written.
         """
-        model = METHODS[self.method]
+        model = _models()[self.method]
         if self.task.settings.keys() != model.model_fields.keys():
             advice = "Go on with the version that wrote it, or start a new run"
             raise InputError(
@@ -77,7 +87,9 @@ class SavedRun:
         return model.from_mapping({**self.task.settings, "iterations": self.iteration + more})
 
 
-def begin_run(root: Path, series: TiltSeries, task: Task, story: Mapping[str, Any]) -> Path:
+def begin_run(
+    root: Path, series: TiltSeries, task: Task, story: Mapping[str, Any], *, haadf: TiltSeries | None = None
+) -> Path:
     """Make the folder of a run, unless it is there, and forget the oldest runs beside it.
 
     Parameters
@@ -90,6 +102,8 @@ def begin_run(root: Path, series: TiltSeries, task: Task, story: Mapping[str, An
         Of this series; ``iterations`` may change without another folder.
     story : mapping
         What whoever opens it later wants to know; of JSON types.
+    haadf : TiltSeries, optional
+        Of a fused run.
 
     Returns
     -------
@@ -104,6 +118,8 @@ def begin_run(root: Path, series: TiltSeries, task: Task, story: Mapping[str, An
     folder = output_folder(Path(root) / _name(task))
     if not _holds(folder, task.data):
         save_maps(series, folder)
+        if haadf is not None:
+            save_maps(haadf, folder / HAADF)
     save_report({"format": _FORMAT, "version": _VERSION, **story}, folder / STORY)
     begun = sorted(Path(root).glob(f"*/{STORY}"), key=lambda path: path.stat().st_mtime, reverse=True)
     for old in [path.parent for path in begun if path.parent != folder][KEPT - 1 :]:
@@ -115,7 +131,7 @@ def saved_run(folder: Path) -> SavedRun | None:
     """Look at a run without reading its volumes; None for a folder without a story or without a checkpoint."""
     folder = Path(folder)
     reached = peek_checkpoint(folder)
-    if reached is None or reached.task.method not in METHODS or not (folder / INDEX).is_file():
+    if reached is None or reached.task.method not in _models() or not (folder / INDEX).is_file():
         return None
     try:
         story = _story(folder / STORY)
@@ -134,17 +150,22 @@ def saved_runs(root: Path) -> list[SavedRun]:
 
 def load_series(run: SavedRun) -> TiltSeries:
     """Read the aligned maps of a run; raises `ReadError` where they are not those that it began with."""
-    series = load_saved_series(run.folder)
-    if fingerprint(series) != run.task.data:
+    return load_both(run)[0]
+
+
+def load_both(run: SavedRun) -> tuple[TiltSeries, TiltSeries | None]:
+    """Read the aligned maps of a run and, of a fused one, its HAADF series; raises `ReadError` like `load_series`."""
+    both = load_saved_series(run.folder), load_saved_series(run.folder / HAADF) if run.fused else None
+    if _told(*both) != run.task.data:
         advice = "Start a new run"
         raise ReadError(expected(f"folder {run.folder}", "the maps of the run", "others", advice))
-    return series
+    return both
 
 
 def forget_run(folder: Path) -> None:
-    """Remove a run; a folder that holds none is left alone."""
+    """Remove a run; a folder that holds none, or one that somebody is computing, is left alone."""
     folder = Path(folder)
-    if (folder / STORY).is_file() and not folder.is_symlink():
+    if (folder / STORY).is_file() and not folder.is_symlink() and not is_claimed(folder):
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -154,11 +175,21 @@ def _name(task: Task) -> str:
     return f"{task.method}_{hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
 
+def _models() -> dict[Method | FusedMethod, type[MethodSettings] | type[FusedMethodSettings]]:
+    return dict(chain(METHODS.items(), FUSED_METHODS.items()))
+
+
 def _holds(folder: Path, data: str) -> bool:
+    haadf = folder / HAADF
     try:
-        return fingerprint(load_saved_series(folder)) == data
+        return _told(load_saved_series(folder), load_saved_series(haadf) if haadf.is_dir() else None) == data
     except DipmtvError:
         return False
+
+
+def _told(series: TiltSeries, haadf: TiltSeries | None) -> str:
+    """What `Task.of` says of the data."""
+    return " ".join(fingerprint(one) for one in (series, haadf) if one is not None)
 
 
 def _story(path: Path) -> dict[str, Any]:

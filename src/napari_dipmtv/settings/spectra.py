@@ -198,12 +198,13 @@ class ReferenceSettings(StageSettings):
         "lowest dose. Blind: independent components of the core loss, as published; needs more dose.",
         advanced=True,
     )
-    purify: Literal["extreme", "known", "none"] = knob(
+    purify: Literal["extreme", "volume", "known", "none"] = knob(
         "extreme",
         "Purification",
         "A region of a core-shell particle shows a mixture. Extreme: move each reference to the purest "
-        "pixels of all tilts, found in the low loss. Known: take off the shares given below, of two phases. "
-        "None: take the regions as they are.",
+        "pixels of all tilts, found in the low loss. Volume: go on from there to the purest voxels, by aligning and "
+        "reconstructing the maps of two phases; right where every beam crosses a shell. Known: take off the shares "
+        "given below, of two phases. None: take the regions as they are.",
     )
     extreme_share: float = knob(
         0.02,

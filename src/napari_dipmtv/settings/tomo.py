@@ -170,6 +170,7 @@ class DipSettings(StageSettings):
         "show more than the network can draw. 0 leaves it out.",
         ge=0,
         le=10000,
+        advanced=True,
     )
     crop: bool = knob(
         True,

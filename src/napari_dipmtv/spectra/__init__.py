@@ -19,6 +19,7 @@ from napari_dipmtv.spectra.l_references import (
 )
 from napari_dipmtv.spectra.m_references import m_references
 from napari_dipmtv.spectra.prepare import prepare
+from napari_dipmtv.spectra.purify_volume import VolumeMixing, mixing_in_volume, purified_in_volume
 from napari_dipmtv.spectra.references import LReferences, MixingRange, MReferences, References
 from napari_dipmtv.spectra.thickness import Thickness, thickness
 from napari_dipmtv.spectra.unmix import SpectrumFit, Unmixed, fit_spectrum, unmix
@@ -37,6 +38,7 @@ __all__ = [
     "SpectrumFit",
     "Thickness",
     "Unmixed",
+    "VolumeMixing",
     "ZeroLoss",
     "auto_l_references",
     "blind_l_references",
@@ -51,7 +53,9 @@ __all__ = [
     "given_l_references",
     "l_references",
     "m_references",
+    "mixing_in_volume",
     "prepare",
+    "purified_in_volume",
     "reference_overlay",
     "region_plural",
     "region_spectrum",

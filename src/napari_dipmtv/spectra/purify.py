@@ -44,11 +44,21 @@ def purified(
     Raises
     ------
     InputError
-        For known shares of other than two references, or impossible ones, or without certain pixels.
+        For known shares of other than two references, or impossible ones, without certain pixels, or for the
+        purification in the volume, which `purify_volume` does.
     """
     spectra, step_ev = np.stack([s.intensity for s in raw.spectra]), raw.energy.step_ev
     if len(spectra) == 1:
         return replace(raw, notes=(*raw.notes, "One reference has nothing to be purified of."))
+    if settings.purify == "volume":
+        raise InputError(
+            expected(
+                "purification of references without maps",
+                "extreme, known or none",
+                settings.purify,
+                "Call pipeline.references, which aligns and reconstructs the maps",
+            )
+        )
     if settings.purify == "none":
         mixing = np.eye(len(spectra))
         how = "References taken as they are: what they hold of another phase mixes the maps by that share."

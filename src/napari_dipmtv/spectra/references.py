@@ -88,21 +88,21 @@ def _at(energy_ev: F64, spectrum: ReferenceSpectrum) -> F64:
 class MixingRange:
     """Share of ``other`` that may still be in ``reference`` (``most``), or be missing (``least``, below zero).
 
-    Within it no intensity and no abundance would be negative: the measurement cannot decide.
+    Within it the measurement cannot decide; ``limit`` says what would happen, or how sure it is.
     """
 
     reference: str
     other: str
     least: float
     most: float
+    limit: str = "before an intensity or an abundance turns negative"
 
     @property
     def words(self) -> str:
         """The range in one sentence."""
         return (
             f"{self.reference} may still hold up to {self.most:.0%} {self.other}, or lack up to "
-            f"{-self.least:.0%}, before an intensity or an abundance turns negative; what it holds mixes the "
-            "maps by the same share."
+            f"{-self.least:.0%}, {self.limit}; what it holds mixes the maps by the same share."
         )
 
 

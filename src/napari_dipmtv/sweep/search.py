@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_dipmtv.data import TiltSeries, Volume
+from napari_dipmtv.data import MapStack, Region, SpectrumSeries, Volume
 from napari_dipmtv.errors import ComputeError, DeviceError, InputError, expected
-from napari_dipmtv.io.checkpoints import fingerprint
 from napari_dipmtv.settings.sweep import SweepSettings
-from napari_dipmtv.settings.tomo import METHODS, Method, MethodSettings
 from napari_dipmtv.states import State
 from napari_dipmtv.sweep.ledger import Ledger
 from napari_dipmtv.sweep.scoring import check_scoring, score_of
 from napari_dipmtv.sweep.space import Axis, Point, drawn, grid
+from napari_dipmtv.sweep.task import MODELS, AnyMethod, AnySettings, Stages, Task, known_name
 from napari_dipmtv.sweep.workers import distributed, held, serial, threads_limited
 
 
@@ -34,10 +33,9 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class SweepTable:
-    """All trials of a search so far, in the order of the search; ``method`` and ``base`` settings they belong to."""
+    """All trials of a search so far, in the order of the search, and the task that they belong to."""
 
-    method: Method
-    base: MethodSettings
+    task: Task
     axes: tuple[Axis, ...]
     trials: tuple[Trial, ...]
 
@@ -49,44 +47,48 @@ class SweepTable:
             raise InputError(expected("search", "a scored trial", said, "Change the axes"))
         return min(scored, key=lambda trial: trial.score if trial.score is not None else float("inf"))
 
-    def best_settings(self) -> MethodSettings:
-        """The base settings with those of the best trial."""
-        return self.base.replace(**self.best().point)
+    def best_settings(self) -> AnySettings:
+        """The settings of the method with those of the best trial."""
+        return self.task.at(dict(self.best().point))[0]
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Task:
-    """What all jobs of a search share; sent to workers once."""
-
-    series: TiltSeries
-    method: Method
-    base: MethodSettings
-    how: SweepSettings
-    truth: Volume | None = None
-    device: str = "cpu"
+    def best_stages(self) -> Stages:
+        """The settings of the stages before the method, by name, with those of the best trial."""
+        return self.task.at(dict(self.best().point))[1]
 
 
 def sweep(
-    series: TiltSeries,
+    data: SpectrumSeries | MapStack,
     axes: Sequence[Axis],
     settings: SweepSettings | None = None,
-    method: Method = "cs-tv",
-    base: MethodSettings | None = None,
+    method: AnyMethod = "cs-tv",
+    base: AnySettings | None = None,
     *,
+    haadf: MapStack | None = None,
+    stages: Stages | None = None,
+    regions: Mapping[str, Region] | None = None,
     truth: Volume | None = None,
     ledger: Path | None = None,
     client: Any = None,
     device: str = "cpu",
 ) -> Iterator[State[SweepTable]]:
-    """Search settings of a method.
+    """Search settings of a method, and of the stages before it where the data begin there.
 
     Parameters
     ----------
-    series : TiltSeries
+    data : SpectrumSeries, ChannelMaps or TiltSeries
+        Raw spectra, maps that are not aligned, or an aligned series. What lies between them and the volume is done
+        anew for every point.
     axes : sequence of Axis
+        Named after a setting of the method ("tv_strength"), or of a stage ("align.rounds", "unmix.abundances").
     settings : SweepSettings, optional
     method, base
         The method and the settings that are not searched.
+    haadf : MapStack, optional
+        For the fused methods, aligned where the data are.
+    stages : mapping of str to StageSettings, optional
+        Settings of the stages that are not searched, by "prepare", "references", "unmix", "align".
+    regions : mapping of str to Region, optional
+        Of pure phases in prepared spectra; without them they are found.
     truth : Volume, optional
         For scoring by truth.
     ledger : Path, optional
@@ -106,12 +108,27 @@ def sweep(
     InputError
         For axes that do not fit, or a scoring that the data do not allow.
     """
-    how = settings or SweepSettings()
-    base = base if base is not None else METHODS[method]()
-    check_axes(axes, how)
-    check_scoring(series, how, truth)
-    task = Task(series, method, base, how, truth, device)
-    book = Book(task, tuple(axes), Ledger(ledger) if ledger is not None else None)
+    task = Task(
+        data=data,
+        method=method,
+        base=base if base is not None else MODELS[method](),
+        how=settings or SweepSettings(),
+        stages=stages or {},
+        haadf=haadf,
+        regions=regions or {},
+        truth=truth,
+        device=device,
+    )
+    yield from sweep_of(task, axes, ledger=ledger, client=client)
+
+
+def sweep_of(
+    task: Task, axes: Sequence[Axis], *, ledger: Path | None = None, client: Any = None
+) -> Iterator[State[SweepTable]]:
+    """Search a task; parameters, states and errors of `sweep`."""
+    check_axes(axes, task)
+    check_scoring(task, tuple(axis.name for axis in axes))
+    how, book = task.how, Book(task, tuple(axes), Ledger(ledger) if ledger is not None else None)
     if how.search == "bayesian":
         yield from _bayesian(book, client)
     else:
@@ -119,12 +136,14 @@ def sweep(
         yield from _all(book, points, client)
 
 
-def check_axes(axes: Sequence[Axis], how: SweepSettings) -> None:
-    """Refuse a search without axes, and one setting on two axes."""
+def check_axes(axes: Sequence[Axis], task: Task) -> None:
+    """Refuse a search without axes, one setting on two axes, and a setting of no stage of the data."""
     names = [axis.name for axis in axes]
     if not names or len(set(names)) < len(names):
         advice = "Name each searched setting once"
         raise InputError(expected("axes of the search", "one or more settings", names or "none", advice))
+    for name in names:
+        known_name(task, name)
 
 
 class Book:
@@ -132,7 +151,7 @@ class Book:
 
     def __init__(self, task: Task, axes: tuple[Axis, ...], ledger: Ledger | None) -> None:
         self.task, self.axes, self.ledger = task, axes, ledger
-        self._mark = task_mark(task)
+        self._mark = task.mark()
         self.trials: dict[str, Trial] = {}
 
     def key(self, point: Point) -> str:
@@ -157,25 +176,10 @@ class Book:
     def state(self, order: Sequence[str], total: int) -> State[SweepTable]:
         """Where the search stands; trials in the order of ``order``."""
         trials = tuple(self.trials[key] for key in order if key in self.trials)
-        table = SweepTable(self.task.method, self.task.base, self.axes, trials)
+        table = SweepTable(self.task, self.axes, trials)
         scores = [trial.score for trial in trials if trial.score is not None]
         losses = {"score": scores[-1], "best": min(scores)} if scores else {}
         return State(len(trials), total, losses, lambda: table, stage="searching")
-
-
-def task_mark(task: Task) -> str:
-    """SHA-256 of data, method, unsearched settings and scoring; not of how points are chosen or who computes."""
-    truth = None if task.truth is None else hashlib.sha256(task.truth.data.tobytes()).hexdigest()
-    how = {k: v for k, v in task.how.model_dump(mode="json").items() if k not in ("search", "trials")}
-    words = [
-        fingerprint(task.series),
-        task.method,
-        task.base.model_dump(mode="json"),
-        how,
-        truth,
-        task.device,
-    ]
-    return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
 
 
 def run_trial(task: Task, point: Point) -> Trial:
@@ -183,8 +187,7 @@ def run_trial(task: Task, point: Point) -> Trial:
     begin = time.monotonic()
     with threads_limited(task.how.threads):
         try:
-            settings = task.base.replace(**point)
-            score = score_of(task.series, task.method, settings, task.how, task.truth, task.device)
+            score = score_of(task, point)
         except (InputError, ComputeError, DeviceError) as error:
             return Trial(point, None, time.monotonic() - begin, str(error))
     return Trial(point, score, time.monotonic() - begin)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,12 @@ class Axis:
 
 
 def parse_axis(word: str, model: type[StageSettings]) -> Axis:
-    """Read one axis and check its values against the settings model.
+    """Read one axis of a settings model and check its values against it; see `named_axis`."""
+    return named_axis(word, lambda _: model)
+
+
+def named_axis(word: str, model_of: Callable[[str], type[StageSettings]]) -> Axis:
+    """Read one axis and check its values against the settings model that belongs to its name.
 
     Raises
     ------
@@ -54,8 +59,9 @@ def parse_axis(word: str, model: type[StageSettings]) -> Axis:
     if not (mark and name and text):
         raise InputError(expected("search axis", FORM, repr(word), "Name a setting and its values"))
     axis = _range(name, text) if ":" in text and not text.startswith(("[", "{", '"')) else _listed(name, text)
+    known = model_of(name)
     for value in axis.values:
-        model.from_mapping({name: value})
+        known.from_mapping({name.rpartition(".")[2]: value})
     return axis
 
 

@@ -14,13 +14,25 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _TRIES = 5  # of a job whose worker is lost, before the job itself is blamed
+# What Dask looks after beside the jobs takes two processes 9 % of a core as it is usually set, and 3 % like this.
+_QUIET = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.tick.cycle": "5s",
+    "distributed.worker.memory.monitor-interval": "1s",
+}
 _THREAD_NAMES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @contextmanager
 def threads_limited(threads: int) -> Iterator[None]:
-    """Let torch compute with so many threads inside, on the own GPU of a worker; the number before comes back."""
+    """Let torch and BLAS compute with so many threads inside, on the own GPU of a worker; the numbers before come back.
+
+    Sums are split among threads: other numbers of them give other last bits.
+    """
     import torch
+    from threadpoolctl import threadpool_limits
 
     gpu = own_gpu(_worker_name(), torch.cuda.device_count())
     if gpu is not None:
@@ -28,7 +40,8 @@ def threads_limited(threads: int) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        yield
+        with threadpool_limits(threads):
+            yield
     finally:
         torch.set_num_threads(before)
 
@@ -108,7 +121,7 @@ def cluster(scheduler: str | None, workers: int, threads: int) -> Iterator[Any]:
     import dask  # comes with it
 
     environment = dict.fromkeys(_THREAD_NAMES, str(threads))
-    with dask.config.set({"distributed.scheduler.allowed-failures": _TRIES}):
+    with dask.config.set({"distributed.scheduler.allowed-failures": _TRIES, **_QUIET}):
         if scheduler is not None:
             try:
                 client = package.Client(scheduler, timeout="15s")

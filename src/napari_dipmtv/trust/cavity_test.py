@@ -11,6 +11,7 @@ keeps all of its evidence.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from napari_dipmtv.inspect.matter import VOID
 from napari_dipmtv.settings.inspect import SegmentSettings
 from napari_dipmtv.states import State
 from napari_dipmtv.trust.logistic import detection_curve
-from napari_dipmtv.trust.repeats import Maker, within
+from napari_dipmtv.trust.repeats import Arrays, Maker, Repeats, here, within
 from napari_dipmtv.trust.resample import generator, measured_again
 from napari_dipmtv.trust.result import LEAST_NATS, SEEN, CavityTest, refit_level
 from napari_dipmtv.trust.scan import CLEAR_PX, CavityScan
@@ -45,6 +46,7 @@ def cavity_test(
     segmentation: SegmentSettings | None = None,
     seed: int = 0,
     resume: Mapping[str, Any] | None = None,
+    done_by: Repeats = here,
 ) -> Iterator[State[CavityTest]]:
     """Weigh the most likely cavity of the data against chance.
 
@@ -66,6 +68,8 @@ def cavity_test(
     seed : int
     resume : mapping, optional
         A checkpoint of an earlier run on the same data and settings: the refits.
+    done_by : Repeats
+        How the refits are done.
 
     Yields
     ------
@@ -106,15 +110,35 @@ def cavity_test(
     for i in range(planted):
         found.append(_planted(scan, sizes, generator(seed, _PLANTED, i)))
         yield state(f"planted {i + 1} of {planted}")
-    for i in range(len(again), refits):
-        drawn_series = measured_again(clean, series, generator(seed, _REFIT, i), series.data)
-        for step in within(maker.states(drawn_series, i), state):
-            if isinstance(step, State):
-                yield step
-            else:
-                other, _ = without_void(drawn_series, step[0], segmentation)
-                again.append(CavityScan(other, drawn_series).best(drawn_series.data).evidence)
-        yield state(f"refit {len(again)} of {refits}")
+    job = _Job(series, clean, maker, segmentation, seed)
+    for found_again in done_by(_refit, job, range(len(again), refits)):
+        if isinstance(found_again, str):
+            yield state(found_again)
+        else:
+            again.append(float(found_again[0]))
+            yield state(f"refit {len(again)} of {refits}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """What all refits share; ``clean`` are the projections of the particle without its void."""
+
+    series: TiltSeries
+    clean: F64
+    maker: Maker
+    segmentation: SegmentSettings | None
+    seed: int
+
+
+def _refit(job: _Job, number: int) -> Iterator[str | Arrays]:
+    """A measurement without the void, gone through like the data: its evidence."""
+    drawn = measured_again(job.clean, job.series, generator(job.seed, _REFIT, number), job.series.data)
+    for step in within(job.maker.states(drawn, number), str):
+        if isinstance(step, str):
+            yield step
+        else:
+            other, _ = without_void(drawn, step[0], job.segmentation)
+            yield (np.array(CavityScan(other, drawn).best(drawn.data).evidence),)
 
 
 def without_void(

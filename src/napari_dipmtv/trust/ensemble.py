@@ -18,7 +18,7 @@ from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.inspect import SegmentSettings
 from napari_dipmtv.states import State
 from napari_dipmtv.trust.members import Members, Resampling, members_of
-from napari_dipmtv.trust.repeats import Maker, within
+from napari_dipmtv.trust.repeats import Arrays, Maker, Repeats, here, within
 from napari_dipmtv.trust.resample import generator
 from napari_dipmtv.trust.result import Interval
 
@@ -58,6 +58,7 @@ def ensemble(
     segmentation: SegmentSettings | None = None,
     seed: int = 0,
     resume: Mapping[str, Any] | None = None,
+    done_by: Repeats = here,
 ) -> Iterator[State[Ensemble]]:
     """Reconstruct resampled data again and again.
 
@@ -75,6 +76,8 @@ def ensemble(
         Member i is the same whether the study was interrupted or not.
     resume : mapping, optional
         A checkpoint of an earlier run on the same data and settings.
+    done_by : Repeats
+        How the members are done.
 
     Yields
     ------
@@ -96,14 +99,32 @@ def ensemble(
         return State(now.count, members, losses, now.result, now.saved, f"ensemble, {stage}")
 
     yield state("resampling")
-    for i in range(sums.count, members):
-        drawn = source.draw(generator(seed, _MEMBERS, i))
-        for step in within(maker.states(drawn, i + 1), state):
-            if isinstance(step, State):
-                yield step
-            else:
-                sums.add(step[0])
-        yield state(f"member {sums.count} of {members}")
+    for found in done_by(_member, _Job(source, maker, seed), range(sums.count, members)):
+        if isinstance(found, str):
+            yield state(found)
+        else:
+            sums.add(*found)
+            yield state(f"member {sums.count} of {members}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """What all members share."""
+
+    source: Members
+    maker: Maker
+    seed: int
+
+
+def _member(job: _Job, number: int) -> Iterator[str | Arrays]:
+    """One member: its measures (n,), shares of its phases (p, z, y, x), and the reconstruction (c, z, y, x)."""
+    source = copy(job.source)  # it remembers what it has drawn
+    drawn = source.draw(generator(job.seed, _MEMBERS, number))
+    for step in within(job.maker.states(drawn, number + 1), str):
+        if isinstance(step, str):
+            yield step
+        else:
+            yield *source.read(step[0]), step[0].data
 
 
 class _Sums:
@@ -128,12 +149,11 @@ class _Sums:
         size = float(np.sqrt((self.mean**2).mean()))
         return float(np.sqrt(self.squares.mean() / max(self.count - 1, 1))) / size if size > 0 else 0.0
 
-    def add(self, volume: Volume) -> None:
-        row, shares = self.source.read(volume)
+    def add(self, row: F64, shares: F32, data: F32) -> None:
         self.measures = np.concatenate([self.measures, row[None]])
-        step = volume.data - self.mean
+        step = data - self.mean
         self.mean = self.mean + step / np.float32(self.count)
-        self.squares = self.squares + step * (volume.data - self.mean)
+        self.squares = self.squares + step * (data - self.mean)
         self.shares = self.shares + shares
 
     def result(self) -> Ensemble:

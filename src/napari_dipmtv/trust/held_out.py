@@ -10,7 +10,7 @@ import numpy as np
 from napari_dipmtv.data import F64, TiltSeries
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.states import State
-from napari_dipmtv.trust.repeats import Maker, within
+from napari_dipmtv.trust.repeats import Arrays, Maker, Repeats, here, within
 from napari_dipmtv.trust.resample import noise_variance, projections
 from napari_dipmtv.trust.result import HeldOut
 
@@ -18,7 +18,11 @@ FEWEST_VIEWS = 4  # a reconstruction wants three
 
 
 def held_out(
-    series: TiltSeries, maker: Maker, *, resume: Mapping[str, Any] | None = None
+    series: TiltSeries,
+    maker: Maker,
+    *,
+    resume: Mapping[str, Any] | None = None,
+    done_by: Repeats = here,
 ) -> Iterator[State[HeldOut]]:
     """Leave each view out once, reconstruct from the others, and predict it.
 
@@ -31,6 +35,8 @@ def held_out(
     maker : Maker
     resume : mapping, optional
         A checkpoint of an earlier run.
+    done_by : Repeats
+        How the reconstructions are done.
 
     Raises
     ------
@@ -56,13 +62,22 @@ def held_out(
         return State(n, views, losses, snapshot, lambda: {"errors": known}, f"held out, {stage}")
 
     yield state("leaving views out")
-    for t in range(len(errors), views):
-        for step in within(maker.states(without_view(series, t), t), state):
-            if isinstance(step, State):
-                yield step
-            else:
-                errors.append(_error(series, projections(step[0], series), t))
-        yield state(f"view {len(errors)} of {views}")
+    for found in done_by(_left_out, (series, maker), range(len(errors), views)):
+        if isinstance(found, str):
+            yield state(found)
+        else:
+            errors.append(float(found[0]))
+            yield state(f"view {len(errors)} of {views}")
+
+
+def _left_out(job: tuple[TiltSeries, Maker], t: int) -> Iterator[str | Arrays]:
+    """The error of one view, predicted from all the others."""
+    series, maker = job
+    for step in within(maker.states(without_view(series, t), t), str):
+        if isinstance(step, str):
+            yield step
+        else:
+            yield (np.array(_error(series, projections(step[0], series), t)),)
 
 
 def without_view(series: TiltSeries, t: int) -> TiltSeries:

@@ -14,18 +14,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from napari_dipmtv.data import F64, TiltSeries, Volume
+from napari_dipmtv.data import F32, F64, TiltSeries, Volume
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.inspect import segment
 from napari_dipmtv.settings.inspect import SegmentSettings
 from napari_dipmtv.states import State
 from napari_dipmtv.trust.feature import Feature
 from napari_dipmtv.trust.logistic import detection_curve
-from napari_dipmtv.trust.repeats import Maker, within
+from napari_dipmtv.trust.repeats import Arrays, Maker, Repeats, here, within
 from napari_dipmtv.trust.resample import generator, measured_again, projections
 from napari_dipmtv.trust.result import SEEN, Detection, NullTest, p_value
 
@@ -45,6 +46,7 @@ def null_test(
     segmentation: SegmentSettings | None = None,
     seed: int = 0,
     resume: Mapping[str, Any] | None = None,
+    done_by: Repeats = here,
 ) -> Iterator[State[NullTest]]:
     """Take the feature out, measure that volume again and again, and see how strong it looks by itself.
 
@@ -66,6 +68,8 @@ def null_test(
         Each repeat draws its own random numbers from it; a resumed study repeats none and changes none.
     resume : mapping, optional
         A checkpoint of an earlier run on the same data and settings.
+    done_by : Repeats
+        How the repeats are done.
 
     Yields
     ------
@@ -89,17 +93,13 @@ def null_test(
         return State(rows.count, repeats, losses, snapshot, now.saved, f"null test, {stage}")
 
     yield state("taking the feature out")
-    for i in range(rows.count, repeats):
-        random = generator(seed, _NULL, i)
-        clean = projections(feature.drawn(random).absent, series)
-        drawn = measured_again(clean, series, random, residual)
-        for step in within(maker.states(drawn, i), state):
-            if isinstance(step, State):
-                yield step
-            else:
-                found = [feature.strength(step[0], size) for size in sizes]
-                rows.add(found, feature.segmented(segment(step[0], segmentation))[1])
-        yield state(f"repeat {rows.count} of {repeats}")
+    job = _Job(series, feature, residual, maker, sizes, segmentation, seed)
+    for found in done_by(_without, job, range(rows.count, repeats)):
+        if isinstance(found, str):
+            yield state(found)
+        else:
+            rows.add(found[0], float(found[1]))
+            yield state(f"repeat {rows.count} of {repeats}")
 
 
 def detection(
@@ -113,6 +113,7 @@ def detection(
     segmentation: SegmentSettings | None = None,
     seed: int = 0,
     resume: Mapping[str, Any] | None = None,
+    done_by: Repeats = here,
 ) -> Iterator[State[Detection]]:
     """Plant the feature in known sizes and see how often it is found.
 
@@ -121,7 +122,7 @@ def detection(
 
     Parameters
     ----------
-    series, feature, maker, segmentation, seed, resume
+    series, feature, maker, segmentation, seed, resume, done_by
         As in `null_test`.
     null : mapping
         The last checkpoint of `null_test` with the same ``sizes_nm``.
@@ -152,19 +153,56 @@ def detection(
         return State(rows.count, total, {}, snapshot, now.saved, f"detection, {stage}")
 
     yield state("putting the feature in")
-    for i in range(rows.count, total):
-        which = i % len(sizes_nm)
-        random = generator(seed, _PLANTED, i)
-        clean = projections(feature.drawn(random).planted(sizes_nm[which]), series)
-        drawn = measured_again(clean, series, random, residual)
-        for step in within(maker.states(drawn, i), state):
-            if isinstance(step, State):
-                yield step
-            else:
-                there = feature.strength(step[0], sizes_nm[which])[0]
-                found = p_value(there, levels[:, which]) <= SEEN
-                rows.add([(there, float(found))], feature.segmented(segment(step[0], segmentation))[0])
-        yield state(f"repeat {rows.count} of {total}")
+    job = _Job(series, feature, residual, maker, tuple(sizes_nm), segmentation, seed)
+    for found in done_by(_with, job, range(rows.count, total)):
+        if isinstance(found, str):
+            yield state(found)
+        else:
+            there = float(found[0])
+            seen = p_value(there, levels[:, rows.count % len(sizes_nm)]) <= SEEN
+            rows.add([(there, float(seen))], float(found[1]))
+            yield state(f"repeat {rows.count} of {total}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """What all repeats share; the feature is `Feature.explained`."""
+
+    series: TiltSeries
+    feature: Feature
+    residual: F32
+    maker: Maker
+    sizes_nm: tuple[float, ...]
+    segmentation: SegmentSettings | None
+    seed: int
+
+
+def _without(job: _Job, number: int) -> Iterator[str | Arrays]:
+    """A repeat without the feature: strengths (sizes, 2), and the largest size segmented anywhere."""
+    random = generator(job.seed, _NULL, number)
+    clean = projections(job.feature.drawn(random).absent, job.series)
+    drawn = measured_again(clean, job.series, random, job.residual)
+    for step in within(job.maker.states(drawn, number), str):
+        if isinstance(step, str):
+            yield step
+        else:
+            found = [job.feature.strength(step[0], size) for size in job.sizes_nm]
+            shown = job.feature.segmented(segment(step[0], job.segmentation))[1]
+            yield np.array(found), np.array(shown)
+
+
+def _with(job: _Job, number: int) -> Iterator[str | Arrays]:
+    """A repeat with the feature, the sizes in turns: strength, and the size segmented in its place."""
+    size = job.sizes_nm[number % len(job.sizes_nm)]
+    random = generator(job.seed, _PLANTED, number)
+    clean = projections(job.feature.drawn(random).planted(size), job.series)
+    drawn = measured_again(clean, job.series, random, job.residual)
+    for step in within(job.maker.states(drawn, number), str):
+        if isinstance(step, str):
+            yield step
+        else:
+            shown = job.feature.segmented(segment(step[0], job.segmentation))[0]
+            yield np.array(job.feature.strength(step[0], size)[0]), np.array(shown)
 
 
 class _Rows:
@@ -184,7 +222,7 @@ class _Rows:
     def count(self) -> int:
         return len(self.sizes)
 
-    def add(self, strengths: Sequence[tuple[float, float]], size_nm: float) -> None:
+    def add(self, strengths: F64 | Sequence[tuple[float, float]], size_nm: float) -> None:
         self.strengths = np.concatenate([self.strengths, np.array(strengths)[None]])
         self.sizes = np.append(self.sizes, size_nm)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from napari_dipmtv.trust.filling import matter_of
 from napari_dipmtv.trust.halves import resolution
 from napari_dipmtv.trust.held_out import held_out
 from napari_dipmtv.trust.null_test import detection, null_test
-from napari_dipmtv.trust.repeats import Maker, within
+from napari_dipmtv.trust.repeats import Maker, Repeats, here, within
 from napari_dipmtv.trust.resample import noise_kind
 from napari_dipmtv.trust.result import TrustReport
 from napari_dipmtv.trust.skin import find_skin
@@ -70,6 +71,7 @@ class Work:
     whole: Maker
     saved: dict[str, dict[str, Any]]
     mark: str
+    doing: Repeats = here
     done: int = 0
     now: Study | None = None
     notes: list[str] = field(default_factory=list)
@@ -89,6 +91,10 @@ class Work:
             + s.members
             + len(COMPARED) * s.compare
         )
+
+    def done_by(self, part: str) -> Repeats:
+        """How the repeats of a part are done, under a name that no other study has."""
+        return partial(self.doing, name=f"{self.mark[:16]}-{part}")
 
     def state(self, stage: str, iteration: int) -> State[Study]:
         """Where the study stands; everything so far in the checkpoint."""
@@ -185,12 +191,14 @@ class Work:
             segmentation=self.segmentation,
             seed=s.seed,
             resume=self.saved.get("cavity"),
+            done_by=self.done_by("cavity"),
         )
         yield from self.part("cavity", states, lambda found: self._with(cavity=found), s.refits)
 
     def held_out(self) -> Iterator[State[Study]]:
         """Each view from the others."""
-        states = held_out(self.series, self.maker, resume=self.saved.get("held_out"))
+        done_by = self.done_by("held_out")
+        states = held_out(self.series, self.maker, resume=self.saved.get("held_out"), done_by=done_by)
         yield from self.part(
             "held_out", states, lambda found: self._with(held_out=(found,)), len(self.series.tilts_deg)
         )
@@ -217,6 +225,7 @@ class Work:
             segmentation=self.segmentation,
             seed=s.seed,
             resume=self.saved.get("null"),
+            done_by=self.done_by("null"),
         )
         yield from self.part("null", states, lambda found: self._with(null=found), s.repeats)
         planted = detection(
@@ -229,6 +238,7 @@ class Work:
             segmentation=self.segmentation,
             seed=s.seed,
             resume=self.saved.get("detection"),
+            done_by=self.done_by("detection"),
         )
         count = s.planted_repeats * s.planted_sizes
         yield from self.part("detection", planted, lambda found: self._with(detection=found), count)
@@ -245,6 +255,7 @@ class Work:
             segmentation=self.segmentation,
             seed=s.seed,
             resume=self.saved.get("ensemble"),
+            done_by=self.done_by("ensemble"),
         )
 
         def put(found: Ensemble) -> Study:

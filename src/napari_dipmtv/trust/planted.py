@@ -7,18 +7,17 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import affine_transform, distance_transform_edt, find_objects, gaussian_filter
+from scipy.ndimage import affine_transform, find_objects, gaussian_filter
 
 from napari_dipmtv.data import F32, F64, Segmentation, Volume
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.inspect import measure
 from napari_dipmtv.inspect.fractions import channel_of
 from napari_dipmtv.inspect.matter import VACUUM, VOID
+from napari_dipmtv.trust.level_sets import halved, layer_depths_px, level_sets
 
-SMOOTH_PX = 0.7  # the noise of a segmented boundary is not planted
 MARGIN_PX = 5  # around the matter: no boundary moves further than `FARTHEST_PX`
 FARTHEST_PX = 4.0
-BARE_PX = 0.2  # a skin that grows by more than this closes where the surface was bare
 FLATTEST = 0.7  # the difference of two distances changes by 2 per voxel, by less at a ridge
 STRAIN = 0.03  # standard deviation of the stretches and shears of a draw
 GROWTH_PX = 0.3  # of its phases as wholes
@@ -38,14 +37,20 @@ class Planted:
         The phase that fills most of each voxel.
     sizes_nm3 : mapping of str to float
         Volume of each phase but the vacuum, partial voxels counted as such.
+    extent : float32 array (z, y, x)
+        Share of each voxel around it that the particle takes, voids included.
     """
 
     volume: Volume
     phases: Segmentation
     sizes_nm3: dict[str, float]
+    extent: F32
 
     def measures(self) -> dict[str, tuple[float, str]]:
-        """Value and unit of each measure that a particle of known phases has; volumes by the filled shares."""
+        """Value and unit of each measure that a particle of known phases has; volumes by the filled shares.
+
+        Skin and shell are as thick as even layers of their volumes would be.
+        """
         found = {one.name: (one.value, one.unit) for one in measure(self.phases, self.volume)}
         sizes = self.sizes_nm3
         exact = {f"{name} volume": size for name, size in sizes.items()}
@@ -56,9 +61,17 @@ class Planted:
         if ratio is not None:
             over, under = (part.strip("()").split(" + ") for part in ratio.split(" : "))
             exact[ratio] = sum(sizes.get(n, 0.0) for n in over) / sum(sizes[n] for n in under)
+        exact |= self._thicknesses()
         return {
             name: (exact.get(name, value), unit) for name, (value, unit) in found.items() if name not in GIVEN
         }
+
+    def _thicknesses(self) -> dict[str, float]:
+        voxel = self.phases.voxel_nm
+        layers = [n for role in (" skin", " shell") for n in self.sizes_nm3 if n.endswith(role)]
+        sizes = np.cumsum([self.sizes_nm3[name] / voxel**3 for name in layers])
+        depths = [0.0, *layer_depths_px(self.extent, sizes.tolist())]
+        return {f"{n} thickness": (b - a) * voxel for n, a, b in zip(layers, depths, depths[1:], strict=False)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,22 +96,13 @@ class Shape:
 
     @classmethod
     def of(cls, phases: Segmentation, channels: tuple[str, ...]) -> Shape:
-        """Read the shape of a segmentation; raises `InputError` where it holds no matter.
-
-        A skin is too thin for every voxel of it to be found: it is laid over the whole surface, with no thickness where
-        it is not segmented, so that it can grow there.
-        """
+        """Read the shape of a segmentation; raises `InputError` where it holds no matter."""
         shape = cls(phases, channels, np.zeros((0, 0, 0, 0), np.float32))
         if not any(name != VOID for name in shape.names):
             wanted, advice = "some matter", "Lower the threshold of the surface"
             raise InputError(expected("phases", wanted, "vacuum only", advice))
-        labels = phases.labels[shape.box]
-        inside = [_signed(labels == v) for v in (0, *shape.values)]
-        coat = -np.abs(_signed(labels > 0)) - BARE_PX
-        for k, name in enumerate(shape.names, start=1):
-            if name.endswith(" skin"):
-                inside[k] = np.maximum(inside[k], coat)
-        return cls(phases, channels, np.stack(inside))
+        found = level_sets(phases.labels[shape.box], dict(zip(shape.names, shape.values, strict=True)))
+        return cls(phases, channels, found)
 
     @cached_property
     def values(self) -> tuple[int, ...]:
@@ -168,7 +172,7 @@ class Shape:
         """Shares like `shares`, by the phases of eight points in each voxel: as sharp as a real particle."""
         fine = distances
         for axis in (1, 2, 3):
-            fine = _halved(fine, axis)
+            fine = halved(fine, axis)
         phase = fine.argmax(axis=0)
         nz, ny, nx = distances.shape[1:]
         blocks = np.stack([phase == k for k in range(1, len(distances))]).reshape(-1, nz, 2, ny, 2, nx, 2)
@@ -188,6 +192,7 @@ class Shape:
             Volume(data, self.channels, voxel),
             Segmentation(labels, self.phases.phases, voxel),
             dict(zip(self.names, sizes.tolist(), strict=True)),
+            shares.sum(axis=0),
         )
 
     def deformed(self, random: np.random.Generator) -> F32:
@@ -219,21 +224,3 @@ class Shape:
             if name in places:
                 apart[k][ours] = distances[k][ours] - other.distances[places[name]][theirs]
         return np.clip(apart, -FARTHEST_PX, FARTHEST_PX)
-
-
-def _halved(field: F32, axis: int) -> F32:
-    """Interpolate linearly to two points in each voxel along an axis."""
-    moved: F32 = np.moveaxis(field, axis, 0)
-    before = np.concatenate([moved[:1], moved[:-1]])
-    after = np.concatenate([moved[1:], moved[-1:]])
-    points = np.stack([0.75 * moved + 0.25 * before, 0.75 * moved + 0.25 * after], axis=1)
-    halved = points.reshape(-1, *moved.shape[1:]).astype(np.float32)
-    return np.moveaxis(halved, 0, axis)
-
-
-def _signed(mask: NDArray[np.bool_]) -> F32:
-    """Distance from the boundary (z, y, x) in voxels, positive inside."""
-    inside = np.maximum(distance_transform_edt(mask) - 0.5, 0)
-    outside = np.maximum(distance_transform_edt(~mask) - 0.5, 0)
-    signed: F32 = gaussian_filter((inside - outside).astype(np.float32), SMOOTH_PX)
-    return signed

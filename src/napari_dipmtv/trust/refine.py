@@ -3,7 +3,8 @@
 A reconstruction is blurred where views are missing, and thresholds in it put thin layers and their densities wrong.
 Here the phases keep their arrangement, but their boundaries move in smooth modes until the *projections* fit best:
 ``y = P sum_m rho_m s_m(delta)``, with the share ``s_m`` of each voxel that material m fills, one density ``rho`` for
-each material and channel, and displacements ``delta`` of every boundary in spherical harmonics. That is a maximum of
+each material and channel, and displacements ``delta`` in spherical harmonics: every boundary by itself up to degree 4,
+and all of them together, as one body, up to degree 12, which is what edges and corners take. That is a maximum of
 the likelihood with a weak prior on the displacements, reached by Gauss-Newton steps. The idea is that of discrete
 tomography with grey levels that are estimated too: K. J. Batenburg and J. Sijbers, IEEE Trans. Image Process. 20, 2542
 (2011).
@@ -14,10 +15,10 @@ It takes for granted that a phase has one composition throughout. `Refined.misfi
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
-from itertools import combinations_with_replacement
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
 from scipy.sparse import csr_array
 
 from napari_dipmtv.data import F32, F64, Segmentation, TiltSeries
@@ -25,6 +26,7 @@ from napari_dipmtv.errors import GeometryError, expected
 from napari_dipmtv.inspect.matter import VOID
 from napari_dipmtv.projection.geometry import Geometry
 from napari_dipmtv.projection.sparse import joseph_weights
+from napari_dipmtv.trust.harmonics import degrees, harmonics
 from napari_dipmtv.trust.planted import FARTHEST_PX, Planted, Shape
 from napari_dipmtv.trust.resample import noise_kind
 
@@ -33,7 +35,9 @@ LONGEST_STEP_PX = 0.7  # beyond, the change of the shares is no longer linear
 SHORTEST_STEP_PX = 0.05  # below, the boundaries have come to rest
 PRIOR_PX = (1.5, 0.7, 0.5, 0.4, 0.4)  # standard deviation of the displacement by the degree of the harmonic
 DEGREE = len(PRIOR_PX) - 1
-FEWEST_COUNTS = 0.5  # expected counts below this get the weight of this
+FINEST_DEGREE = 12  # of the displacements that all boundaries share
+SHARED_PX = 0.4  # standard deviation of the shared ones of the lowest degree; of the others by one over the degree
+FEWEST_COUNTS = 2.0  # expected counts below this have the variance of this: edges are not placed to better
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,8 +124,16 @@ class _Fit:
             assert series.covariance is not None
             matrices = np.moveaxis(seen(series.covariance), (0, 1), (-2, -1)).astype(np.float64)
             self.precision = np.moveaxis(np.linalg.pinv(matrices, hermitian=True), (-2, -1), (0, 1))
-        self.modes = np.stack([_modes(shape, name) for name in shape.names])  # (p, k, z, y, x)
-        self.moved = np.zeros(self.modes.shape[:2])
+        own = (DEGREE + 1) ** 2
+        self.modes = np.stack([_modes(shape, shape.phases.mask(n), DEGREE) if n == VOID
+                               else _modes(shape, shape.phases.labels > 0, DEGREE) for n in shape.names])  # fmt: skip
+        self.shared = _modes(shape, shape.phases.labels > 0, FINEST_DEGREE)[own:]  # (j, z, y, x)
+        self.radial = _radial(shape)
+        self.moved = np.zeros(self.modes.shape[:2])  # (p, k)
+        self.bent = np.zeros(len(self.shared))
+        finer = degrees(FINEST_DEGREE)[own:]
+        own_px = np.tile(np.repeat(PRIOR_PX, 2 * np.arange(DEGREE + 1) + 1), len(self.modes))
+        self.prior = np.concatenate([own_px, SHARED_PX * finer[0] / finer]) ** -2.0
         self.densities = self._first_densities()
 
     def step(self) -> float:
@@ -132,25 +144,34 @@ class _Fit:
         linear = np.einsum("mry,cd->mcdry", made, np.eye(len(mean))).reshape(-1, *mean.shape)
         columns = np.concatenate([self._slopes(now), linear.astype(np.float32)])
         weighted = self._weighted(columns, mean).reshape(len(columns), -1)
-        count = self.moved.size
-        prior, values = np.zeros(len(columns)), np.zeros(len(columns))
-        prior[:count], values[:count] = np.tile(_harmonics()[1], len(self.modes)), self.moved.ravel()
+        count = len(self.prior)
+        prior = np.concatenate([self.prior, np.zeros(len(columns) - count)])
+        values = np.concatenate([self.moved.ravel(), self.bent, np.zeros(len(columns) - count)])
         normal = (weighted @ columns.reshape(len(columns), -1).T).astype(np.float64)
         gradient = weighted @ (self.data - mean).astype(np.float32).ravel() - prior * values
         ridge = 1e-6 * np.diag(normal).mean() * (prior == 0)
         change = np.linalg.solve(normal + np.diag(prior + ridge), gradient)
         longest = float(np.abs(change[:count]).max(initial=0))
         change[:count] *= min(1.0, LONGEST_STEP_PX / max(longest, 1e-12))
-        self.moved = self.moved + change[:count].reshape(self.moved.shape)
+        self.moved = self.moved + change[: self.moved.size].reshape(self.moved.shape)
+        self.bent = self.bent + change[self.moved.size : count]
         self.densities = np.maximum(self.densities + change[count:].reshape(self.densities.shape), 0)
         return longest
 
     def distances(self) -> F32:
         """Of the moved boundaries (p + 1, z, y, x)."""
+        by = np.clip(np.tensordot(self.bent, self.shared, axes=1), -FARTHEST_PX, FARTHEST_PX)
+        out = self._stretched(self.shape.distances, by)
         moved = np.einsum("pk,pkzyx->pzyx", self.moved, self.modes)
-        out = self.shape.distances.copy()
         out[1:] += np.clip(moved, -FARTHEST_PX, FARTHEST_PX).astype(np.float32)
         return out
+
+    def _stretched(self, distances: F32, by_px: F64 | float) -> F32:
+        """Distances (p + 1, z, y, x) of the whole particle drawn outwards, so far at its mean radius."""
+        grid = np.stack(np.meshgrid(*[np.arange(n) for n in distances.shape[1:]], indexing="ij"))
+        at = grid - by_px * self.radial
+        moved = [map_coordinates(one, at, order=1, mode="nearest") for one in distances]
+        return np.stack(moved).astype(np.float32)
 
     def result(self) -> Refined:
         """The particle and how well it explains the data."""
@@ -176,19 +197,21 @@ class _Fit:
         return made
 
     def _slopes(self, distances: F32) -> F32:
-        """Change (p k, c, rows, y) of the data with every displacement."""
+        """Change (p k + j, c, rows, y) of the data with every displacement."""
         out = []
         for p in range(len(self.modes)):
-            ends = []
-            for half in (0.5, -0.5):
-                moved = distances.copy()
-                moved[p + 1] += np.float32(half)
-                ends.append(self.shape.by_material(self.shape.shares(moved)))
-            change = np.tensordot(
-                self.densities.T.astype(np.float32), ends[0] - ends[1], axes=1
-            )  # (c, z, y, x)
-            out.append(np.stack([self.project(self.modes[p] * one) for one in change], axis=1))
+            pair = [distances.copy(), distances.copy()]
+            for one, half in zip(pair, (0.5, -0.5), strict=True):
+                one[p + 1] += np.float32(half)
+            out.append(self._projected(self.modes[p], pair))
+        out.append(self._projected(self.shared, [self._stretched(distances, half) for half in (0.5, -0.5)]))
         return np.concatenate(out)
+
+    def _projected(self, modes: F32, pair: list[F32]) -> F32:
+        """Change (k, c, rows, y) of the data with modes (k, z, y, x) of what tells two sets of distances apart."""
+        more, less = (self.shape.by_material(self.shape.shares(one)) for one in pair)
+        change = np.tensordot(self.densities.T.astype(np.float32), more - less, axes=1)  # (c, z, y, x)
+        return np.stack([self.project(modes * one) for one in change], axis=1)
 
     def _weighted(self, columns: F32, mean: F64) -> F32:
         """Inverse covariance of the data times the columns (n, c, rows, y)."""
@@ -215,41 +238,21 @@ class _Fit:
         )
 
 
-def _modes(shape: Shape, name: str) -> F32:
-    """Displacements (k, z, y, x): spherical harmonics of the direction up to `DEGREE`, root mean square 1."""
-    mask = shape.phases.mask(name) if name == VOID else shape.phases.labels > 0
+def _modes(shape: Shape, mask: NDArray[np.bool_], degree: int) -> F32:
+    """Harmonics (k, z, y, x) of the direction from the centre of a mask, in the box of the shape."""
+    apart = _apart(shape, mask)
+    directions = (apart / np.maximum(np.linalg.norm(apart, axis=0), 1.0)).reshape(3, -1)
+    return harmonics(directions, degree).reshape(-1, *apart.shape[1:]).astype(np.float32)
+
+
+def _radial(shape: Shape) -> F64:
+    """Vectors (3, z, y, x) from the centre of the particle, of length 1 at its mean radius."""
+    matter = shape.phases.labels > 0
+    return _apart(shape, matter) / (3 * float(matter.sum()) / (4 * np.pi)) ** (1 / 3)
+
+
+def _apart(shape: Shape, mask: NDArray[np.bool_]) -> F64:
+    """Vectors (3, z, y, x) in the box from the centre of a mask, in voxels."""
     centre = np.argwhere(mask[shape.box]).mean(axis=0)
     grid = np.stack(np.meshgrid(*[np.arange(n) for n in shape.distances.shape[1:]], indexing="ij"))
-    apart = grid - centre[:, None, None, None]
-    directions = (apart / np.maximum(np.linalg.norm(apart, axis=0), 1.0)).reshape(3, -1)
-    modes = _monomials(directions) @ _harmonics()[0]
-    return modes.T.reshape(-1, *grid.shape[1:]).astype(np.float32)
-
-
-@cache
-def _harmonics() -> tuple[F64, F64]:
-    """Monomials to orthonormal functions on the sphere (n, k), lower degrees first, and the prior of each (k,)."""
-    count = 1000
-    z = 1 - 2 * (np.arange(count) + 0.5) / count  # points of equal areas on a spiral
-    turn = np.pi * (1 + 5**0.5) * np.arange(count)
-    sphere = np.stack([z, *(np.sqrt(1 - z**2) * f(turn) for f in (np.sin, np.cos))])
-    values = _monomials(sphere)
-    made: list[F64] = []
-    prior: list[float] = []
-    for column, degree in zip(np.eye(values.shape[1]), _degrees(), strict=True):
-        rest = column - sum(((values @ one) @ (values @ column) / count) * one for one in made)
-        size = float(np.sqrt(np.mean((values @ rest) ** 2)))
-        if size > 1e-6:  # z² + y² + x² = 1: some of the higher ones are nothing new
-            made.append(rest / size)
-            prior.append(PRIOR_PX[degree] ** -2)
-    return np.stack(made, axis=1), np.array(prior)
-
-
-def _degrees() -> list[int]:
-    return [d for d in range(DEGREE + 1) for _ in combinations_with_replacement(range(3), d)]
-
-
-def _monomials(directions: F64) -> F64:
-    """All products (points, n) of up to `DEGREE` of the coordinates (3, points)."""
-    products = [c for d in range(DEGREE + 1) for c in combinations_with_replacement(range(3), d)]
-    return np.stack([np.prod(directions[list(c)], axis=0) for c in products], axis=1)
+    return np.asarray(grid - centre[:, None, None, None])

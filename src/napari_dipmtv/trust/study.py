@@ -16,7 +16,7 @@ from napari_dipmtv.settings.trust import TrustSettings
 from napari_dipmtv.states import State
 from napari_dipmtv.trust.held_out import FEWEST_VIEWS
 from napari_dipmtv.trust.parts import Study, Work
-from napari_dipmtv.trust.repeats import Maker
+from napari_dipmtv.trust.repeats import Maker, Repeats, here
 from napari_dipmtv.trust.resample import noise_kind
 
 __all__ = ["Study", "fingerprint", "study"]
@@ -34,6 +34,7 @@ def study(
     truth: Volume | None = None,
     device: str = "auto",
     resume: Mapping[str, Any] | None = None,
+    done_by: Repeats = here,
 ) -> Iterator[State[Study]]:
     """Put every question of the trust study to a series.
 
@@ -54,6 +55,8 @@ def study(
     device : str
     resume : mapping, optional
         The last checkpoint of an earlier run on the same data and settings.
+    done_by : Repeats
+        How the many reconstructions are done, see `napari_dipmtv.sweep.repeats.OnWorkers`; the numbers are the same.
 
     Yields
     ------
@@ -70,7 +73,7 @@ def study(
     maker = Maker(*settings.of_repeats(method, own), device)
     mark = fingerprint(series, settings, maker, volume, segmentation, given_halves)
     saved = _opened(resume, mark)
-    work = Work(series, settings, segmentation, maker, Maker(method, own, device), saved, mark)
+    work = Work(series, settings, segmentation, maker, Maker(method, own, device), saved, mark, done_by)
     yield from work.reconstruct(volume)
     if settings.feature == "void" and noise_kind(series) != "residual":
         yield from work.cavity()

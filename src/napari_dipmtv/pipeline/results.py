@@ -1,0 +1,112 @@
+"""Results to files, each complete or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from napari_dipmtv.data import MapStack, Segmentation, Volume
+from napari_dipmtv.inspect import Measure
+
+ExportFormat = Literal[
+    "ome-tiff", "ome-zarr", "mrc", "hspy", "emd", "stl", "ply", "obj", "png", "svg", "html"
+]
+
+
+def export(
+    folder: Path | str,
+    *,
+    volume: Volume | None = None,
+    segmentation: Segmentation | None = None,
+    measures: Sequence[Measure] = (),
+    maps: MapStack | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    formats: Sequence[ExportFormat] = ("ome-tiff",),
+) -> list[Path]:
+    """Write results, each file complete or not at all.
+
+    Parameters
+    ----------
+    folder : path
+        Made when missing.
+    volume : Volume, optional
+        ``volume_<channel>.tif`` / ``.mrc`` / ``.emd``, ``volume.hspy``, ``volume.ome.zarr``, by ``formats``. With a
+        provenance they carry settings, tilts and versions.
+    segmentation : Segmentation, optional
+        ``labels.tif``, labels in the OME-Zarr, and with "stl", "ply" or "obj" one mesh per phase in nm; with "ply" also
+        ``thickness_<phase>.ply``, the surface coloured by the thickness of skin and shell.
+    measures : sequence of Measure, optional
+        ``measures.csv``; with volume and segmentation also ``profile_depth.csv`` and ``profile_radius.csv``.
+    maps : ChannelMaps or TiltSeries, optional
+        ``maps_<channel>.tif`` and ``variance_<channel>.tif``.
+    provenance : mapping, optional
+        ``report.json``, and with "html" ``report.html``.
+    formats : sequence of str
+        "png" and "svg" write figures of volume, phases, profile and losses.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    WriteError
+        For a full disk, a read-only folder, ...; older files of the same names stay as they were.
+    """
+    from napari_dipmtv.io import atomic, map_folder, reports, volumes
+
+    folder = atomic.output_folder(Path(folder))
+    written: list[Path] = []
+    if volume is not None:
+        told = reports.with_provenance(volume, provenance)
+        written += volumes.save_volume(
+            told, folder, [f for f in volumes.VOLUME_FORMATS if f in formats], segmentation
+        )
+    if segmentation is not None:
+        written += _save_phases(folder, segmentation, volume, formats)
+    if measures:
+        written.append(reports.save_table(measures, folder / "measures.csv"))
+    if volume is not None and segmentation is not None and measures:
+        written += reports.save_profiles(volume, segmentation, folder)
+    if maps is not None:
+        written += map_folder.save_maps(maps, folder)
+    if provenance is not None:
+        written.append(reports.save_report(provenance, folder / "report.json"))
+    return written + _save_pictures(folder, volume, segmentation, provenance, formats)
+
+
+def _save_phases(
+    folder: Path, segmentation: Segmentation, volume: Volume | None, formats: Sequence[ExportFormat]
+) -> list[Path]:
+    """Labels, and the surfaces of the phases."""
+    from napari_dipmtv.io import meshes, volumes
+
+    written = [volumes.save_labels(segmentation, folder / "labels.tif")]
+    written += meshes.save_meshes(segmentation, folder, [f for f in meshes.MESH_FORMATS if f in formats])
+    if "ply" in formats:
+        written += meshes.save_thickness(segmentation, volume, folder)
+    return written
+
+
+def _save_pictures(
+    folder: Path,
+    volume: Volume | None,
+    segmentation: Segmentation | None,
+    provenance: Mapping[str, Any] | None,
+    formats: Sequence[ExportFormat],
+) -> list[Path]:
+    """Figures, and the page that shows everything in the folder."""
+    from napari_dipmtv.io import figures
+
+    written: list[Path] = []
+    pictures = [f for f in figures.FIGURE_FORMATS if f in formats]
+    if pictures:
+        drawn = figures.figures(volume, segmentation, (provenance or {}).get("losses"))
+        written += figures.save_figures(drawn, folder, pictures)
+    if "html" in formats and provenance is not None:
+        from napari_dipmtv.io.html_report import html_of_folder, save_html
+
+        written.append(save_html(html_of_folder(folder), folder / "report.html"))
+    return written
