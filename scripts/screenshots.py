@@ -130,6 +130,11 @@ def main() -> None:
         press(7, export.job_bar.start)
         finish()
         save("8_export")
+    press(0, load.open_demo)
+    finish()
+    press(0, load.quick.start)
+    wait_until(lambda: not load.quick.going, 600)
+    save("quick_look")
     viewer.close()
 
 

@@ -395,6 +395,52 @@ def test_f53_a_folder_is_replaced_whole(tmp_path: Path, volume: Volume) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_f53_a_command_replaces_results_only_when_told(tmp_path: Path, volume: Volume) -> None:
+    from typer.testing import CliRunner
+
+    from napari_dipmtv.cli.app import app
+
+    save_volume(volume, tmp_path / "volume")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "volume_FeO.mrc").write_bytes(b"of last week")
+    (out / "notes.txt").write_text("mine", encoding="utf-8")
+    words = [
+        "export",
+        str(tmp_path / "volume"),
+        "--format",
+        "emd",
+        "--format",
+        "mrc",
+        "--out",
+        str(out),
+        "--json",
+    ]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code != 0
+    said = json.loads(done.stdout)["error"]
+    assert "volume_FeO.mrc" in said
+    assert "--overwrite" in said
+    assert sorted(path.name for path in out.iterdir()) == ["notes.txt", "volume_FeO.mrc"]  # the EMD neither
+    assert (out / "volume_FeO.mrc").read_bytes() == b"of last week"
+    assert CliRunner().invoke(app, [*words, "--overwrite"]).exit_code == 0
+    np.testing.assert_array_equal(load_volume(out / "volume_FeO.mrc").data, volume.data[:1])
+
+
+def test_f53_every_name_that_an_export_writes_is_looked_for(
+    tmp_path: Path, volume: Volume, labels: Segmentation
+) -> None:
+    measures = (Measure("void volume", 1.0, "nm³"),)
+    given = {"volume": volume, "segmentation": labels, "measures": measures, "provenance": {"a": 1}}
+    formats = tuple(name for name in get_args(ExportFormat) if name not in ("svg", "html"))
+    for path in export(tmp_path / "first", **given, formats=formats):
+        alone = tmp_path / f"alone-{path.name}"
+        alone.mkdir()
+        (alone / path.name).write_bytes(b"")
+        with pytest.raises(WriteError, match="no results of the same name"):
+            export(alone, **given, formats=formats, overwrite=False)
+
+
 def test_f53_a_failure_after_the_rename_puts_the_old_folder_back(
     tmp_path: Path, volume: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,7 +34,7 @@ def test_from_open_sample_to_the_void_in_eight_clicks(
     pictures: list[Path] = []
 
     def look(name: str) -> Any:
-        qtbot.wait(200)
+        qtbot.wait(500)
         pictures.append(tmp_path / f"{len(pictures)}_{name}.png")
         return viewer.screenshot(str(pictures[-1]), canvas_only=False, flash=False)
 

@@ -163,7 +163,7 @@ def test_what_is_disabled_says_what_it_waits_for(docks: list[QWidget]) -> None:
 def test_nothing_is_clipped_in_a_narrow_dock_with_letters_of_125_percent(
     docks: list[QWidget], qtbot: Any
 ) -> None:
-    """Buttons and boxes are as wide as their words, or the dock scrolls to them."""
+    """Buttons and fields, those that are folded away included, are as wide as their words, or the dock scrolls."""
     main = docks[0]
     font = main.font()
     font.setPointSizeF(1.25 * font.pointSizeF())
@@ -173,12 +173,17 @@ def test_nothing_is_clipped_in_a_narrow_dock_with_letters_of_125_percent(
     clipped = []
     for index in range(len(main.panels)):
         main.show_step(index)
+        for control in main.panels[index].findChildren(QAbstractButton):
+            if control.text().startswith("▸"):
+                control.setChecked(True)
         qtbot.wait(10)
-        for control in main.findChildren(QAbstractButton):
+        buttons = [(control, control) for control in main.findChildren(QAbstractButton)]
+        fields = [(box, box.findChild(QLineEdit)) for box in main.findChildren(QAbstractSpinBox)]
+        for control, place in (*buttons, *fields):
             words = control.text().split("\n")
             needed = max(control.fontMetrics().horizontalAdvance(line) for line in words)
-            if control.isVisible() and control.text() and control.width() < needed:
-                clipped.append((main.panels[index].title, control.text(), control.width(), needed))
+            if control.isVisible() and control.text() and place.width() < needed:
+                clipped.append((main.panels[index].title, control.text(), place.width(), needed))
     assert sorted(set(clipped)) == []
 
 

@@ -278,6 +278,27 @@ def test_export_says_what_is_missing(bench: Bench, qtbot: Any, tmp_path: Path) -
     assert widget.files.count() == len(list((tmp_path / "out").iterdir()))
 
 
+def test_f53_the_export_dock_replaces_files_only_where_that_is_ticked(
+    bench: Bench, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("napari_dipmtv._napari.runs.show_error", shown.append)
+    (tmp_path / "maps_FeO.tif").write_bytes(b"of last week")
+    widget = dock(bench, ExportWidget, qtbot)
+    bench.session.load("maps", maps())
+    widget.folder.setText(str(tmp_path))
+    qtbot.mouseClick(widget.job_bar.start, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: bool(shown), timeout=5000)
+    assert "maps_FeO.tif" in shown[0]
+    assert "Replace" in shown[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["maps_FeO.tif"]
+    assert (tmp_path / "maps_FeO.tif").read_bytes() == b"of last week"
+    widget.replace.setChecked(True)
+    with qtbot.waitSignal(bench.exported, timeout=5000):
+        qtbot.mouseClick(widget.job_bar.start, Qt.MouseButton.LeftButton)
+    assert (tmp_path / "maps_FeO.tif").read_bytes() != b"of last week"
+
+
 def test_the_export_dock_offers_every_format_and_says_what_it_needs(
     bench: Bench, qtbot: Any, tmp_path: Path
 ) -> None:

@@ -80,8 +80,11 @@ def test_local_workers_inherit_the_threads_of_a_job_and_this_process_gets_its_ow
     assert "MKL_NUM_THREADS" not in os.environ
 
 
-def test_local_workers_share_the_gpus_out() -> None:
+def test_workers_with_a_number_share_the_gpus_out() -> None:
     assert [own_gpu(worker, 2) for worker in range(4)] == [0, 1, 0, 1]
+    assert [own_gpu(f"node-7-{number}", 4) for number in range(5)] == [0, 1, 2, 3, 0]
+    assert own_gpu(None, 4) is None
+    assert own_gpu("tcp://node-7:40000", 4) is None
     assert own_gpu(0, 1) is None
     assert own_gpu("tcp://10.0.0.5:40000", 4) is None
 

@@ -97,3 +97,11 @@ def test_the_page_answers_first(asked: Path, facts: dict) -> None:
     assert "trust_methods" not in html  # captions are words
     assert html.count("data:image/png") == len(list(asked.glob("trust_*.svg"))) >= 4
     assert "p = 0.05" in (asked / "trust_null.svg").read_text(encoding="utf-8")  # text that can be searched
+
+
+def test_f53_a_finished_study_is_not_replaced_unasked(asked: Path) -> None:
+    before = (asked / "trust.json").read_bytes()
+    done = CliRunner().invoke(app, ["trust", str(asked.parent / "maps"), "--out", str(asked), "--json"])
+    assert done.exit_code != 0
+    assert "--fresh" in json.loads(done.stdout)["error"]
+    assert (asked / "trust.json").read_bytes() == before

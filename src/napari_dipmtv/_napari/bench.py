@@ -112,7 +112,14 @@ class Bench(Aligning):
 
         self._run("segment", "segmentation", lambda: once("Segmenting", compute), keep, settings)
 
-    def export(self, folder: Path, formats: Sequence[str], also: Callable[[], list[Path]] = list) -> None:
+    def export(
+        self,
+        folder: Path,
+        formats: Sequence[str],
+        also: Callable[[], list[Path]] = list,
+        *,
+        overwrite: bool = True,
+    ) -> None:
         """Write what has been reached into a folder, with a report of how it was made, and what ``also`` writes.
 
         A volume brings the maps that it was made of, which are no longer the present ones when it is of an earlier
@@ -135,6 +142,7 @@ class Bench(Aligning):
                 maps=made.series if made else present,
                 provenance=report_of(made, session.inputs) if made else None,
                 formats=tuple(formats),
+                overwrite=overwrite,
             )
             return [*written, *also()]
 

@@ -81,9 +81,11 @@ class ExportWidget(StageWidget):
             name: QCheckBox(title) for _, formats in GROUPS.values() for name, (title, _) in formats.items()
         }
         self.formats["ome-tiff"].setChecked(True)
-        self.job_bar = JobBar(
-            self.bench.job, "export", "Export", "Write the files; those of the same name are replaced"
+        self.replace = QCheckBox("Replace files of the same name")
+        self.replace.setToolTip(
+            "Without it an export into a folder with such files writes nothing and says so"
         )
+        self.job_bar = JobBar(self.bench.job, "export", "Export", "Write the files")
         self.files = QListWidget()
         self.files.setToolTip("Files of the last export; a double click opens one")
         self._lay_out()
@@ -140,6 +142,7 @@ class ExportWidget(StageWidget):
         what.setColumnStretch(PER_ROW + 1, 1)
         self.body.addLayout(where)
         self.body.addLayout(what)
+        self.body.addWidget(self.replace)
         self.body.addWidget(self.job_bar)
         self.body.addWidget(section("Written"))
         self.body.addWidget(self.files)
@@ -161,7 +164,8 @@ class ExportWidget(StageWidget):
     def _start(self) -> None:
         with telling():
             self.files.clear()
-            self.bench.export(Path(self.folder.text().strip()).expanduser(), self.chosen)
+            folder = Path(self.folder.text().strip()).expanduser()
+            self.bench.export(folder, self.chosen, overwrite=self.replace.isChecked())
 
     def _list(self, files: list[Path]) -> None:
         self.files.clear()

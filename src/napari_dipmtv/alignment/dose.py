@@ -1,13 +1,12 @@
-"""Total signal per view to dose factors, and uneven maps to even ones with honest statistics."""
+"""Total signal per view to dose factors, and uneven maps to even ones with the statistics of each."""
 
 from __future__ import annotations
 
 from typing import TypeVar
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
-from napari_dipmtv.data import F32, MapStack
+from napari_dipmtv.data import MapStack
 from napari_dipmtv.errors import InputError, expected
 
 Stack = TypeVar("Stack", bound=MapStack)
@@ -60,10 +59,8 @@ def dose_is_uneven(factors: tuple[float, ...]) -> bool:
 def equalise(maps: Stack, factors: tuple[float, ...]) -> Stack:
     """Divide every view by its dose factor.
 
-    A scaled view is no longer a Poisson count in the common unit: ``counts_per_unit`` becomes None and the
-    noise goes on as a covariance. A given covariance is divided by the squared factor; for counted maps it is
-    built from the local mean count (sigma 1.5 px, never below one count, so that empty pixels keep a finite
-    weight).
+    Counts stay counts: ``counts_per_unit`` becomes one number per view, and with it the Poisson statistics of
+    each. A covariance is divided by the squared factor.
 
     Parameters
     ----------
@@ -81,20 +78,11 @@ def equalise(maps: Stack, factors: tuple[float, ...]) -> Stack:
             )
         )
     scale = np.asarray(factors, dtype=np.float32)[:, None, None]  # (t, 1, 1)
-    covariance = maps.covariance
-    if covariance is None and maps.counts_per_unit is not None:
-        covariance = _poisson_covariance(maps, maps.counts_per_unit)
+    per_unit = None
+    if maps.counts_per_unit is not None:
+        per_unit = tuple((np.ravel(maps.gain) * np.asarray(factors)).tolist())
     return maps.replace(
         data=maps.data / scale,
-        covariance=None if covariance is None else covariance / scale**2,
-        counts_per_unit=None,
+        covariance=None if maps.covariance is None else maps.covariance / scale**2,
+        counts_per_unit=per_unit,
     )
-
-
-def _poisson_covariance(maps: MapStack, counts_per_unit: float) -> F32:
-    counts = gaussian_filter(maps.data, (0, 0, 1.5, 1.5)) * counts_per_unit  # (c, t, y, x)
-    variance = np.maximum(counts, 1) / counts_per_unit**2
-    channels = len(maps.channels)
-    covariance = np.zeros((channels, *maps.data.shape), np.float32)  # (c, c, t, y, x)
-    covariance[np.arange(channels), np.arange(channels)] = variance
-    return covariance

@@ -12,7 +12,7 @@ from napari_dipmtv.alignment.gauge import as_alignment
 from napari_dipmtv.alignment.matcher import Match, Matcher, Reconstruct
 from napari_dipmtv.alignment.moves import Moves
 from napari_dipmtv.alignment.signal import alignment_signal, first_guess
-from napari_dipmtv.alignment.views import chosen_views, left_out_note, only, shows_something, spread
+from napari_dipmtv.alignment.views import chosen_views, left_out_note, shows_something, spread
 from napari_dipmtv.data import Alignment, ChannelMaps
 from napari_dipmtv.settings.align import AlignSettings
 from napari_dipmtv.states import State
@@ -64,7 +64,7 @@ def estimate(
     settings = settings or AlignSettings()
     chosen = chosen_views(maps, settings)
     track = _Track(maps.tilts_deg, shows_something(chosen))
-    signal = alignment_signal(only(chosen, track.used), settings)
+    signal = alignment_signal(chosen.only(track.used), settings)
     scales = _scales(signal, settings)
     track.total = 1 + len(scales) * settings.rounds
     matcher = Matcher(signal, settings.smoothing_px, reconstruct)

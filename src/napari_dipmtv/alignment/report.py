@@ -14,7 +14,7 @@ from napari_dipmtv.alignment.mapping import displacements
 from napari_dipmtv.alignment.matcher import Match, Matcher, Reconstruct
 from napari_dipmtv.alignment.signal import alignment_signal
 from napari_dipmtv.alignment.spikes import spikes
-from napari_dipmtv.alignment.views import chosen_views, left_out_note, only, shows_something, spread
+from napari_dipmtv.alignment.views import chosen_views, left_out_note, shows_something, spread
 from napari_dipmtv.data import F32, Alignment, ChannelMaps, Volume
 from napari_dipmtv.settings.align import AlignSettings
 
@@ -81,12 +81,12 @@ def alignment_report(
     settings = settings or AlignSettings()
     chosen = chosen_views(maps, settings)
     used = shows_something(chosen)
-    signal = alignment_signal(only(chosen, used), settings)
+    signal = alignment_signal(chosen.only(used), settings)
     pose = Pose(displacements(alignment)[used], alignment.axis_angle_deg)
     match = Matcher(signal, settings.smoothing_px, reconstruct).judge(pose, scale)
     cut = np.where(match.valid, 0, match.projected).sum(axis=(1, 2)) / match.projected.sum(axis=(1, 2))
     after = np.where(match.valid, match.measured, 0).sum(axis=1)
-    dose = dose_factors(alignment_signal(only(chosen, used), settings.replace(equalise_dose=False)))
+    dose = dose_factors(alignment_signal(chosen.only(used), settings.replace(equalise_dose=False)))
     return AlignmentReport(
         tilts_deg=maps.tilts_deg,
         before=spread(signal.data[0].sum(axis=1), used, 0.0),

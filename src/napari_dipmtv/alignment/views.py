@@ -78,16 +78,6 @@ def shows_something(maps: MapStack) -> NDArray[np.bool_]:
     return np.asarray(totals > 0)
 
 
-def only(maps: Stack, used: NDArray[np.bool_]) -> Stack:
-    """The chosen views alone."""
-    return maps.replace(
-        data=maps.data[:, used],
-        tilts_deg=tuple(tilt for tilt, use in zip(maps.tilts_deg, used, strict=True) if use),
-        covariance=None if maps.covariance is None else maps.covariance[:, :, used],
-        valid=None if maps.valid is None else maps.valid[used],
-    )
-
-
 def spread(values: NDArray[Any], used: NDArray[np.bool_], empty: float) -> NDArray[Any]:
     """Values of the used views (first axis) at their places among all views."""
     out = np.full((len(used), *values.shape[1:]), empty, dtype=values.dtype)

@@ -51,7 +51,7 @@ def simulate_fused(out: OutOption, set_: SetOption = None, as_json: JsonOption =
     settings = settings_from(FusedPhantomSettings, set_)
     usable_folder(out)
     made = simulated(settings)
-    counts = np.rint(made.haadf.data * (made.haadf.counts_per_unit or 1.0))
+    counts = np.rint(made.haadf.data * made.haadf.gain)
     images = save_maps(made.haadf.replace(data=counts, counts_per_unit=1.0), out / "haadf")[0]
     angles = "\n".join(f"{tilt:g}" for tilt in made.haadf.tilts_deg)
     inputs = Inputs(

@@ -5,86 +5,50 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_dipmtv.cli.conversation import finish, note, progress, speaks
+from napari_dipmtv.cli.conversation import finish, progress, speaks
 from napari_dipmtv.cli.grouped import grouped
 from napari_dipmtv.cli.jobs import JobsOn
-from napari_dipmtv.cli.maps import method_settings
-from napari_dipmtv.cli.options import (
-    JsonOption,
-    OutOption,
-    SetOption,
-    as_aligned,
-    read_saved,
-    settings_from,
-    usable_folder,
-)
-from napari_dipmtv.data import TiltSeries, Volume
-from napari_dipmtv.errors import InputError, expected
-from napari_dipmtv.settings.inspect import SegmentSettings
-from napari_dipmtv.settings.tomo import METHODS, Method, MethodSettings
+from napari_dipmtv.cli.options import JsonOption, OutOption, usable_folder
+from napari_dipmtv.cli.trust_inputs import Asked, Given, Inputs
+from napari_dipmtv.errors import WriteError, expected
 from napari_dipmtv.settings.trust import TrustSettings
 from napari_dipmtv.states import Result, State, run
 
 if TYPE_CHECKING:
-    from napari_dipmtv.inspect.register import Registered
     from napari_dipmtv.trust.study import Study
 
 SAVE_EVERY_S = 15.0
 JOBS = "trust-jobs"  # what workers have found and the study has not taken yet
+SourceArgument = Annotated[
+    Path,
+    typer.Argument(help="A project file, *.dipmtv.json, or a folder of maps that align or simulate wrote."),
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Of every job; 1 on workers where none is given.")
+]
+FreshOption = Annotated[
+    bool, typer.Option("--fresh", help="Begin again and replace whatever an earlier run left.")
+]
+SvgOption = Annotated[bool, typer.Option("--svg", help="Write the pictures as SVG as well, for papers.")]
 
 
 @speaks
 @grouped
 def trust(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            help="A project file, *.dipmtv.json, or a folder of maps that align or simulate wrote."
-        ),
-    ],
+    source: SourceArgument,
     out: OutOption,
+    asked: Asked,
+    given: Given,
     jobs_on: JobsOn,
-    feature: Annotated[str, typer.Option("--feature", help="void or skin.")] = "void",
-    repeats: Annotated[
-        int | None, typer.Option("--repeats", help="Null repeats; k can show p = 1 / (k + 1) at best.")
-    ] = None,
-    volume: Annotated[
-        Path | None,
-        typer.Option("--volume", help="Folder of the volume under test; else the repeats' method makes it."),
-    ] = None,
-    even: Annotated[
-        Path | None, typer.Option("--even", help="Maps of the even frames, aligned like the whole.")
-    ] = None,
-    odd: Annotated[Path | None, typer.Option("--odd", help="Maps of the odd frames.")] = None,
-    reference: Annotated[
-        Path | None,
-        typer.Option(
-            "--reference",
-            help="A volume of the same object: it is registered, and all methods are compared with it.",
-        ),
-    ] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            "--method",
-            help=f"What made the volume, where it does not tell: {', '.join(METHODS)}.",
-        ),
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Of every job; 1 on workers where none is given.")
-    ] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Begin again, whatever an earlier run left.")
-    ] = False,
-    svg: Annotated[
-        bool, typer.Option("--svg", help="Write the pictures as SVG as well, for papers.")
-    ] = False,
-    set_: SetOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    fresh: FreshOption = False,
+    svg: SvgOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Ask whether a void or skin is real: null test, detection curve, resolution, uncertainty, held-out views.
@@ -93,55 +57,83 @@ def trust(
     the same command then goes on there.
     """
     from napari_dipmtv.io.atomic import output_folder
-    from napari_dipmtv.io.volumes import load_volume
     from napari_dipmtv.sweep.repeats import Shelf
-    from napari_dipmtv.trust.progress import load_progress
-    from napari_dipmtv.trust.saving import facts_of, save_study
-    from napari_dipmtv.trust.study import study
+    from napari_dipmtv.trust.saving import save_study
 
-    words = [*(set_ or ()), f"feature={feature}", *([] if repeats is None else [f"repeats={repeats}"])]
-    words += [] if reference is None else ["compare=true"]
-    settings = settings_from(TrustSettings, words)
-    tested = None if volume is None else load_volume(volume)
-    known = None if reference is None else load_volume(reference)
-    halves = _given(even, odd, as_json)
+    settings = asked.settings(compare=given.reference is not None)
     usable_folder(out)
-    series, segmentation, how, how_settings = _source(source, method, tested, as_json)
-    placed = None if known is None else _placed(known, tested, series, as_json)
+    if not fresh:
+        _unfinished(out)
+    inputs = given.read(source, as_json)
     output_folder(out)
     if fresh:
         Shelf(out / JOBS).clear()
     with jobs_on.repeats(threads, out / JOBS) as done_by:
-        states = study(
-            series,
-            settings,
-            how,
-            how_settings,
-            volume=tested,
-            given_halves=halves,
-            segmentation=segmentation,
-            truth=None if placed is None else placed.volume,
-            device=device,
-            resume=None if fresh else load_progress(out),
-            done_by=done_by,
-        )
+        states = _states(inputs, settings, device, None if fresh else out, done_by)
         result = _followed(states, out, as_json)
-    facts = facts_of(
-        result.value,
-        settings,
-        [path for path in (source, volume, even, odd, reference) if path is not None],
-        result.seconds,
-        stopped=result.stopped,
-        made_by={how: how_settings, **({} if segmentation is None else {"segment": segmentation})},
-        device=device,
-    )
-    if placed is not None:
-        facts["reference"] = {n: getattr(placed, n) for n in ("shift_nm", "turn_deg", "scale", "correlation")}
+    facts = _facts(result, settings, inputs, [source, *given.files], device)
     written = save_study(
-        result.value, facts, out, segmentation=segmentation, pictures=("png", "svg") if svg else ("png",)
+        result.value,
+        facts,
+        out,
+        segmentation=inputs.segmentation,
+        pictures=("png", "svg") if svg else ("png",),
     )
     early = ["Stopped early; the same command goes on from here.", *result.notes] if result.stopped else []
     finish(facts, "\n".join([facts["text"], *early, *map(str, written)]), as_json)
+
+
+def _unfinished(out: Path) -> None:
+    """Raise `WriteError` where a study was finished in a folder: its report is not replaced unasked."""
+    from napari_dipmtv.trust.progress import PROGRESS
+
+    if (out / "trust.json").is_file() and not (out / PROGRESS).is_file():
+        advice = "Choose another folder, or replace it with --fresh"
+        raise WriteError(expected(f"folder {out}", "no finished study", "trust.json", advice))
+
+
+def _states(
+    inputs: Inputs, settings: TrustSettings, device: str, resume: Path | None, done_by: Any
+) -> Iterator[State[Study]]:
+    from napari_dipmtv.trust.progress import load_progress
+    from napari_dipmtv.trust.study import study
+
+    return study(
+        inputs.series,
+        settings,
+        inputs.method,
+        inputs.method_settings,
+        volume=inputs.tested,
+        given_halves=inputs.halves,
+        segmentation=inputs.segmentation,
+        truth=None if inputs.placed is None else inputs.placed.volume,
+        device=device,
+        resume=None if resume is None else load_progress(resume),
+        done_by=done_by,
+    )
+
+
+def _facts(
+    result: Result[Study], settings: TrustSettings, inputs: Inputs, files: list[Path], device: str
+) -> dict[str, Any]:
+    """What was found, with the settings of all that took part."""
+    from napari_dipmtv.trust.saving import facts_of
+
+    made_by: dict[str, Any] = {inputs.method: inputs.method_settings}
+    made_by |= {} if inputs.segmentation is None else {"segment": inputs.segmentation}
+    facts = facts_of(
+        result.value,
+        settings,
+        files,
+        result.seconds,
+        stopped=result.stopped,
+        made_by=made_by,
+        device=device,
+    )
+    if inputs.placed is not None:
+        names = ("shift_nm", "turn_deg", "scale", "correlation")
+        facts["reference"] = {name: getattr(inputs.placed, name) for name in names}
+    return facts
 
 
 def _followed(states: Iterator[State[Study]], out: Path, as_json: bool) -> Result[Study]:
@@ -169,60 +161,3 @@ def _followed(states: Iterator[State[Study]], out: Path, as_json: bool) -> Resul
         (out / PROGRESS).unlink(missing_ok=True)
         Shelf(out / JOBS).clear()
     return result
-
-
-def _placed(known: Volume, tested: Volume | None, series: TiltSeries, as_json: bool) -> Registered:
-    """The reference on the voxels of the volume under test; without one, of a quick reconstruction."""
-    from napari_dipmtv import pipeline
-    from napari_dipmtv.inspect.register import register
-
-    placed = register(known, tested or pipeline.reconstruct(series, "sirt", device="cpu").volume)
-    shift = ", ".join(f"{s:.3g}" for s in placed.shift_nm)
-    note(
-        f"Reference: moved by ({shift}) nm along z, y, x, turned by {placed.turn_deg:.2g} deg, multiplied by "
-        f"{placed.scale:.3g}; correlation {placed.correlation:.3f}.",
-        as_json,
-    )
-    return placed
-
-
-def _source(
-    source: Path, method: str | None, tested: Volume | None, as_json: bool
-) -> tuple[TiltSeries, SegmentSettings | None, Method, MethodSettings]:
-    """Series, segmentation and method of a project file or a folder of maps."""
-    if source.is_dir():
-        made = None if tested is None else _made_by(tested)
-        if made is None or method not in (None, made[0]):
-            made = method_settings(method or "dipm-tv", None, None, None)
-        name, settings = made
-        return as_aligned(read_saved(source), as_json), None, name, settings
-    from napari_dipmtv import pipeline
-    from napari_dipmtv.io.project import load_project
-
-    if method is not None:
-        raise InputError(
-            expected("--method", "none with a project, which names its own", method, "Leave it out")
-        )
-    project = load_project(source)
-    with progress("unmixing and aligning", as_json) as watch:
-        series = pipeline.project_series(project, on_state=watch)
-    watch.must_be_complete()
-    chosen = project.reconstruct
-    return series, project.segment, chosen.method, chosen.method_settings()
-
-
-def _made_by(volume: Volume) -> tuple[Method, MethodSettings] | None:
-    """Method and settings that a volume says it was made with; None where it does not, or not in our terms."""
-    told = volume.metadata.get("provenance", {}).get("settings", {})
-    for name, model in METHODS.items():
-        if set(told.get(name, ())) == set(model.model_fields):
-            return name, model.from_mapping(told[name])
-    return None
-
-
-def _given(even: Path | None, odd: Path | None, as_json: bool) -> tuple[TiltSeries, TiltSeries] | None:
-    if (even is None) != (odd is None):
-        raise InputError(expected("--even and --odd", "both or none", "one", "Give both halves"))
-    if even is None or odd is None:
-        return None
-    return as_aligned(read_saved(even), as_json), as_aligned(read_saved(odd), as_json)

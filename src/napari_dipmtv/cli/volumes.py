@@ -33,7 +33,19 @@ FORMATS: tuple[ExportFormat, ...] = (
     "svg",
 )
 FormatOption = Annotated[list[str], typer.Option("--format", help=f"Repeatable: {', '.join(FORMATS)}.")]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace results of the same names; else they are left alone.")
+]
 OF_LABELS = ("stl", "ply", "obj")
+OF_SEGMENT = (
+    "labels.tif",
+    "measures.csv",
+    "report.*",
+    "profile_*.csv",
+    "thickness_*.ply",
+    "particles.csv",
+    "fe3_share.tif",
+)
 VolumesArgument = Annotated[
     list[Path],
     typer.Argument(
@@ -52,6 +64,7 @@ def segment(
             "--labels", help="Measure these phases, a labels.tif that was edited, instead of finding them."
         ),
     ] = None,
+    overwrite: OverwriteOption = False,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -62,6 +75,7 @@ def segment(
     from napari_dipmtv.io.figures import figure_bytes, figures
     from napari_dipmtv.io.html_report import html_report, save_html
     from napari_dipmtv.io.volumes import load_labels, load_volume
+    from napari_dipmtv.pipeline.results import nothing_replaced
 
     if labels is not None and set_:
         raise InputError(
@@ -73,6 +87,8 @@ def segment(
         {"segment": settings} if labels is None else {}, inputs=[*volumes, *([labels] if labels else [])]
     )
     usable_folder(out)
+    if not overwrite:
+        nothing_replaced(out, OF_SEGMENT)
     segmentation = pipeline.segment(volume, settings) if labels is None else load_labels(labels)
     measures = pipeline.measure(segmentation, volume)
     particles = measure_particles(segmentation, volume)
@@ -136,6 +152,7 @@ def export(
             help="A labels.tif that segment wrote: for meshes (STL without another), figures and OME-Zarr.",
         ),
     ] = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Convert a volume and its phases for napari, Fiji, IMOD, Chimera, tomviz, HyperSpy, Blender, papers."""
@@ -155,7 +172,9 @@ def export(
     usable_folder(out)
     if segmentation is not None and not any(name in OF_LABELS for name in formats):
         formats = [*formats, "stl"]
-    written = pipeline.export(out, volume=volume, segmentation=segmentation, formats=formats)
+    written = pipeline.export(
+        out, volume=volume, segmentation=segmentation, formats=formats, overwrite=overwrite
+    )
     finish({"files": written}, "\n".join(map(str, written)), as_json)
 
 
@@ -168,13 +187,17 @@ def report(
     title: Annotated[
         str | None, typer.Option("--title", help="Heading; the folder's name when left out.")
     ] = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write one HTML page with settings, pictures, measures and data of a run; it opens without a network."""
     from napari_dipmtv.io.html_report import html_of_folder, save_html
+    from napari_dipmtv.pipeline.results import nothing_replaced
 
     target = folder / "report.html" if out is None else out
     usable_folder(target.parent)
+    if out is not None and not overwrite:  # the page of the folder itself holds nothing but what lies in it
+        nothing_replaced(target.parent, (target.name,))
     page = html_of_folder(folder, title=title)
     target.parent.mkdir(parents=True, exist_ok=True)
     written = save_html(page, target)

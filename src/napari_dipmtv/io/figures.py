@@ -171,6 +171,7 @@ def _draw_profile(axis: Any, found: Profile) -> None:
 
 def _thickness(layers: Mapping[str, Thickness], voxel_nm: float) -> Figure:
     """The near side of the surface from three directions, one row per layer."""
+    from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
@@ -178,9 +179,8 @@ def _thickness(layers: Mapping[str, Thickness], voxel_nm: float) -> Figure:
     axes = figure.subplots(len(layers), 3, squeeze=False)
     for row, (name, layer) in zip(axes, layers.items(), strict=True):
         values_nm = layer.values * voxel_nm
-        shown = ScalarMappable(cmap="viridis")
+        shown = ScalarMappable(cmap=colormaps["viridis"].with_extremes(bad="lightgrey"))
         shown.set_clim(0, float(np.nanpercentile(values_nm, 98)))
-        shown.cmap.set_bad("lightgrey")
         for axis, towards in zip(row, (0, 1, 2), strict=True):
             _draw_near_side(axis, layer, np.ma.masked_invalid(values_nm), towards, shown)
         row[0].set_ylabel(name, fontsize=9)

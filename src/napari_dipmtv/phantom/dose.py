@@ -13,7 +13,7 @@ def count_series(
     tilts_deg: tuple[float, ...],
     *,
     relative_noise: float | None = None,
-    counts_per_unit: float | None = None,
+    counts_per_unit: float | tuple[float, ...] | None = None,
     seed: int = 0,
 ) -> TiltSeries:
     """Project a volume and count it: an aligned series of Poisson maps, given in the units of the projection.
@@ -25,14 +25,15 @@ def count_series(
     tilts_deg : sequence of float
     relative_noise : float, optional
         Wanted ``‖noisy - clean‖ / ‖clean‖`` over all channels and views (0.27 is the reference cube).
-    counts_per_unit : float, optional
-        Counts per unit of the projection (voxel value x pixels). Give either this or ``relative_noise``.
+    counts_per_unit : float or tuple of float, optional
+        Counts per unit of the projection (voxel value x pixels), one number or one per view: unequal doses. Give
+        either this or ``relative_noise``.
     seed : int
 
     Returns
     -------
     TiltSeries
-        ``data * counts_per_unit`` are whole counts.
+        ``data * gain`` are whole counts.
 
     Raises
     ------
@@ -40,7 +41,7 @@ def count_series(
         Unless exactly one positive noise level is given and the volume holds something.
     """
     given = [value for value in (relative_noise, counts_per_unit) if value is not None]
-    if len(given) != 1 or not given[0] > 0:
+    if len(given) != 1 or not np.min(given[0]) > 0:
         raise InputError(
             expected(
                 "noise level",
@@ -54,12 +55,13 @@ def count_series(
         raise InputError(
             expected("volume", "positive values in view", "an empty projection", "Check the volume")
         )
-    per_unit = given[0]
+    per_unit = counts_per_unit
     if relative_noise is not None:  # the variance of counts / per_unit is clean / per_unit
         per_unit = float(clean.sum() / (relative_noise**2 * (clean**2).sum()))
-    counts = np.random.default_rng(seed).poisson(clean * per_unit)
+    each = np.reshape(np.asarray(per_unit), (-1, 1, 1))  # (1 or t, 1, 1)
+    counts = np.random.default_rng(seed).poisson(clean * each)
     return TiltSeries(
-        (counts / per_unit).astype(np.float32),
+        (counts / each).astype(np.float32),
         volume.channels,
         tuple(tilts_deg),
         volume.voxel_nm,

@@ -7,11 +7,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 from napari_dipmtv.data import MapStack, Segmentation, Volume
+from napari_dipmtv.errors import WriteError, expected
 from napari_dipmtv.inspect import Measure
 
 ExportFormat = Literal[
     "ome-tiff", "ome-zarr", "mrc", "hspy", "emd", "stl", "ply", "obj", "png", "svg", "html"
 ]
+NAMES: Mapping[ExportFormat, tuple[str, ...]] = {  # of the files that hold a volume, or its phases
+    "ome-tiff": ("volume_*.tif",),
+    "ome-zarr": ("volume.ome.zarr",),
+    "mrc": ("volume_*.mrc",),
+    "hspy": ("volume.hspy",),
+    "emd": ("volume_*.emd",),
+    "stl": ("mesh_*.stl",),
+    "ply": ("mesh_*.ply", "thickness_*.ply"),
+    "obj": ("mesh_*.obj",),
+    "png": ("figure_*.png",),
+    "svg": ("figure_*.svg",),
+    "html": ("report.html",),
+}
+MESHES = ("stl", "ply", "obj")
+SHOWN = 3  # names in a message
 
 
 def export(
@@ -23,6 +39,7 @@ def export(
     maps: MapStack | None = None,
     provenance: Mapping[str, Any] | None = None,
     formats: Sequence[ExportFormat] = ("ome-tiff",),
+    overwrite: bool = True,
 ) -> list[Path]:
     """Write results, each file complete or not at all.
 
@@ -44,6 +61,8 @@ def export(
         ``report.json``, and with "html" ``report.html``.
     formats : sequence of str
         "png" and "svg" write figures of volume, phases, profile and losses.
+    overwrite : bool
+        Replace files of the same names; else nothing is written where there are some.
 
     Returns
     -------
@@ -57,6 +76,8 @@ def export(
     """
     from napari_dipmtv.io import atomic, map_folder, reports, volumes
 
+    if not overwrite:
+        nothing_replaced(Path(folder), _names(volume, segmentation, measures, maps, provenance, formats))
     folder = atomic.output_folder(Path(folder))
     written: list[Path] = []
     if volume is not None:
@@ -75,6 +96,41 @@ def export(
     if provenance is not None:
         written.append(reports.save_report(provenance, folder / "report.json"))
     return written + _save_pictures(folder, volume, segmentation, provenance, formats)
+
+
+def nothing_replaced(folder: Path, names: Sequence[str]) -> None:
+    """Raise `WriteError` where files of such names (``volume_*.tif``) lie in a folder already."""
+    there = sorted({path.name for name in names for path in folder.glob(name)})
+    if there:
+        more = f" and {len(there) - SHOWN} more" if len(there) > SHOWN else ""
+        raise WriteError(
+            expected(
+                f"folder {folder}",
+                "no results of the same name",
+                ", ".join(there[:SHOWN]) + more,
+                "Choose another folder, or allow that they are replaced: --overwrite, in the window Replace",
+            )
+        )
+
+
+def _names(
+    volume: Volume | None,
+    segmentation: Segmentation | None,
+    measures: Sequence[Measure],
+    maps: MapStack | None,
+    provenance: Mapping[str, Any] | None,
+    formats: Sequence[ExportFormat],
+) -> list[str]:
+    """Patterns of all names that such an export writes."""
+    of_phases = [name for f in formats if f in MESHES for name in NAMES[f]]
+    of_volume = [name for f in formats if f not in MESHES and f != "html" for name in NAMES[f]]
+    return [
+        *(of_volume if volume is not None else ()),
+        *(("labels.tif", *of_phases) if segmentation is not None else ()),
+        *(("measures.csv", "profile_*.csv") if measures else ()),
+        *(("maps_*.tif", "variance_*.tif") if maps is not None else ()),
+        *(("report.json", *(NAMES["html"] if "html" in formats else ())) if provenance is not None else ()),
+    ]
 
 
 def _save_phases(

@@ -40,6 +40,7 @@ REPEATS = 3  # simulated measurements that are averaged
 MODEL_ERROR = 0.025  # of a share: root mean square of what was left on particles of known composition
 FEWEST_VOXELS = 50
 APART = 4.0  # standard deviations by which the compositions of two phases must differ
+LEAST_APART = 0.1  # and the least difference of their shares
 SLACK = 0.02  # of the mean variance, added to every pixel: no pixel outweighs all others
 
 
@@ -73,9 +74,13 @@ class VolumeMixing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Content:
-    """Shares (2, c) of the references in a voxel of each phase, its metal (2,), and how badly that fits the maps."""
+    """Shares (2, c) of the references in a voxel of each phase, its metal (2,), and how badly that fits the maps.
+
+    ``error`` (2,) is the standard deviation of the shares for phases that are known.
+    """
 
     shares: F64
+    error: F64
     metal: F64
     misfit: float
 
@@ -97,7 +102,8 @@ def mixing_in_volume(series: TiltSeries, reconstruct: Reconstruct, seed: int = 0
     series : TiltSeries
         Two maps of equal metal content per unit, unbiased, with covariance; aligned.
     reconstruct : callable
-        Non-negative, edge-preserving and quick; called once for the data and seven times for simulated measurements.
+        Non-negative, edge-preserving and quick; called nine times: for the data, half of their dose, and simulated
+        measurements.
     seed : int
         Of the noise of the simulated measurements.
 
@@ -111,6 +117,7 @@ def mixing_in_volume(series: TiltSeries, reconstruct: Reconstruct, seed: int = 0
         advice = "Purify by extreme pixels"
         raise InputError(expected("maps to purify in the volume", "two with covariance", got, advice))
     views, random = _Views(series, reconstruct), np.random.default_rng(seed)
+    _check_two_phases(views, random)
     found = views.estimate(series.data)
     counted = int(found.phases[0].sum()), int(found.phases[1].sum())
     boundary_px, bias = _like(found, views, random)
@@ -123,7 +130,6 @@ def mixing_in_volume(series: TiltSeries, reconstruct: Reconstruct, seed: int = 0
     composition = found.content.shares - biases.mean(axis=0)
     spread = biases[:, :, 0].std(axis=0, ddof=1) * np.sqrt(1 + 1 / REPEATS)
     error = np.hypot(spread, MODEL_ERROR)
-    _check_apart(float(composition[0, 0] - composition[1, 0]), float(np.hypot(*error)))
     return VolumeMixing(composition, error, found.content.shares, boundary_px, counted, found.share)
 
 
@@ -152,9 +158,17 @@ def _check_voxels(counted: tuple[int, int]) -> None:
         raise InputError(expected("voxels of each phase", wanted, got, advice))
 
 
-def _check_apart(difference: float, error: float) -> None:
-    if not difference > APART * error:
-        wanted = f"compositions that differ by {APART:g} standard deviations"
+def _check_two_phases(views: _Views, random: np.random.Generator) -> None:
+    """Refuse phases that are nothing but noise: found in maps of half the dose, they must show in the other half."""
+    noise = views.noise(random)
+    halves = [np.asarray(views.series.data + sign * noise, dtype=np.float32) for sign in (1, -1)]
+    unseen = views.regress(views.estimate(halves[0]).phases, halves[1])
+    difference, error = (
+        float(unseen.shares[0, 0] - unseen.shares[1, 0]),
+        2**0.5 * float(np.hypot(*unseen.error)),
+    )
+    if not difference > max(APART * error, LEAST_APART):
+        wanted = f"compositions that differ by {LEAST_APART:g} and {APART:g} standard deviations"
         advice = "Use more pixels, tilts or dose, or purify by extreme pixels"
         got = f"a difference of {difference:.2f} ± {error:.2f}"
         raise InputError(expected("two phases in the volume", wanted, got, advice))
@@ -259,15 +273,22 @@ class _Views:
         left = y - content.T @ p
         misfit = float(np.einsum("cp,pcd,dp->", left, self.precision, left, optimize=True)) / left.size
         metal = content.sum(axis=1)
-        return _Content(content / metal[:, None], metal, misfit)
+        shares = content / metal[:, None]
+        slopes = (np.array([1.0, 0.0]) - shares[:, :1]) / metal[:, None]  # of the first share, (2, c)
+        blocks = np.linalg.inv(gram).reshape(2, 2, 2, 2)
+        error = np.sqrt(np.einsum("ac,acad,ad->a", slopes, blocks, slopes))
+        return _Content(shares, error, metal, misfit)
 
     def repeated(self, particle: F32, planted: _Content, random: np.random.Generator) -> _Estimate:
         """Estimate from maps of a particle (2, z, y, x) of planted content, with the noise of the series."""
         clean = np.einsum("ac,atyx->ctyx", planted.shares * planted.metal[:, None], self.project(particle))
+        return self.estimate(np.asarray(clean + self.noise(random), dtype=np.float32))
+
+    def noise(self, random: np.random.Generator) -> F64:
+        """Noise (c, t, y, x) of the covariance of the series."""
         values, vectors = np.linalg.eigh(np.moveaxis(self.covariance, (0, 1), (-2, -1)))
         draws = random.standard_normal(values.shape) * np.sqrt(np.maximum(values, 0.0))
-        noise = np.moveaxis((vectors @ draws[..., None])[..., 0], -1, 0)
-        return self.estimate(np.asarray(clean + noise, dtype=np.float32))
+        return np.asarray(np.moveaxis((vectors @ draws[..., None])[..., 0], -1, 0))
 
     def project(self, phases: F32) -> F64:
         """Projections (2, t, y, x)."""

@@ -64,13 +64,7 @@ def splits(maps: MapStack, how: SweepSettings) -> Iterator[tuple[TiltSeries, Til
 
 def views_of(series: TiltSeries, keep: np.ndarray) -> TiltSeries:
     """The views of a series where ``keep`` (t,) is True."""
-    return series.replace(
-        data=series.data[:, keep],
-        tilts_deg=tuple(np.array(series.tilts_deg)[keep].tolist()),
-        covariance=None if series.covariance is None else series.covariance[:, :, keep],
-        valid=None if series.valid is None else series.valid[keep],
-        alignment=None,
-    )
+    return series.only(keep).replace(alignment=None)
 
 
 def _aligned(

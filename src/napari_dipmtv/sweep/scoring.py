@@ -121,7 +121,7 @@ def deviance(volume: Volume, unseen: TiltSeries) -> float:
     y = unseen.data.astype(np.float64)
     good = np.ones(y.shape[1:], bool) if unseen.valid is None else unseen.valid
     if unseen.counts_per_unit is not None:
-        n, m = y * unseen.counts_per_unit, np.maximum(p * unseen.counts_per_unit, 1e-3)
+        n, m = y * unseen.gain, np.maximum(p * unseen.gain, 1e-3)
         ratio = np.where(n > 0, n / m, 1.0)
         each = 2 * (n * np.log(ratio) - n + m)
         return float(each[:, good].mean())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -80,11 +81,13 @@ def _worker_name() -> object:
 
 
 def own_gpu(worker: object, gpus: int) -> int | None:
-    """Number of the GPU of a local worker, which is named by its number; None where there is no choice.
+    """Number of the GPU of a worker, by the number that is its name or ends it; None where there is no choice.
 
-    Workers on other machines are named otherwise; whoever starts them gives each its GPU (``CUDA_VISIBLE_DEVICES``).
+    Local workers are called 0, 1, ..., those of ``dask worker --name HOST --nworkers 4`` HOST-0 to HOST-3. Others have
+    no number: whoever starts them gives each its GPU (``CUDA_VISIBLE_DEVICES``).
     """
-    return worker % gpus if gpus > 1 and isinstance(worker, int) else None
+    numbered = re.fullmatch(r"(?:.*-)?(\d+)", str(worker))
+    return int(numbered[1]) % gpus if gpus > 1 and numbered else None
 
 
 def held(client: Any, value: T) -> Any:

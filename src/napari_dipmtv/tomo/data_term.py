@@ -61,7 +61,7 @@ class Poisson(DataMisfit):
     """``mean(n log(n/m) - (n - m)) * weight`` for expected counts ``m = gain p`` and counted ``n``."""
 
     counts: torch.Tensor  # (c, t, y, x)
-    gain: torch.Tensor  # (c, 1, 1, 1) expected counts per unit of p
+    gain: torch.Tensor  # (c, 1 or t, 1, 1) expected counts per unit of p
     valid: torch.Tensor  # (1, t, y, x) 0 or 1
     weight: float
     floor: float = 1e-3  # expected counts below this are treated as this, so that the log stays finite
@@ -226,7 +226,8 @@ def _poisson(series: TiltSeries, target: torch.Tensor, unit: torch.Tensor, valid
                 "Choose another data term",
             )
         )
-    gain = unit * series.counts_per_unit
+    each = series.gain  # a number, or one per view where they differ in dose
+    gain = unit * (each if isinstance(each, float | int) else torch.from_numpy(each).to(unit))
     counts = (target * gain).clamp(min=0)
     noise = float((counts.sum() / counts.square().sum().clamp(min=1e-12)).sqrt())
     return Poisson(counts, gain, valid, weight=noise)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_dipmtv.data import F32, TiltSeries
 from napari_dipmtv.errors import InputError, expected
@@ -31,17 +32,9 @@ def thin(series: TiltSeries, share: float, random: np.random.Generator) -> tuple
     if not 0 < share < 1:
         raise InputError(expected("share of the dose", "between 0 and 1", share, "Take 0.8"))
     if series.counts_per_unit is not None:
-        counts = _whole(series.data * np.float64(series.counts_per_unit), random)
+        counts = _whole(series.data * np.float64(series.gain), random)
         kept = random.binomial(counts, share)
-        parts = (
-            (kept, series.counts_per_unit * share),
-            (counts - kept, series.counts_per_unit * (1 - share)),
-        )
-        first, second = (
-            series.replace(data=(n / gain).astype(np.float32), counts_per_unit=gain, covariance=None)
-            for n, gain in parts
-        )
-        return first, second
+        return counted(series, kept, share), counted(series, counts - kept, 1 - share)
     if series.covariance is None:
         raise InputError(
             expected(
@@ -53,6 +46,15 @@ def thin(series: TiltSeries, share: float, random: np.random.Generator) -> tuple
         series.replace(data=series.data + a * noise, covariance=series.covariance / share),
         series.replace(data=series.data - noise / a, covariance=series.covariance / (1 - share)),
     )
+
+
+def counted(series: TiltSeries, counts: NDArray[np.int64], share: float = 1.0) -> TiltSeries:
+    """The series with other counts (c, t, y, x), of a share of its dose, in its units."""
+    per_unit = series.counts_per_unit
+    assert per_unit is not None
+    each = tuple(one * share for one in per_unit) if isinstance(per_unit, tuple) else per_unit * share
+    data = (counts / (series.gain * share)).astype(np.float32)
+    return series.replace(data=data, counts_per_unit=each, covariance=None)
 
 
 def _whole(counts: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -82,14 +82,7 @@ def _left_out(job: tuple[TiltSeries, Maker], t: int) -> Iterator[str | Arrays]:
 
 def without_view(series: TiltSeries, t: int) -> TiltSeries:
     """The series without one view."""
-    keep = [i for i in range(len(series.tilts_deg)) if i != t]
-    return series.replace(
-        data=series.data[:, keep],
-        tilts_deg=tuple(series.tilts_deg[i] for i in keep),
-        covariance=None if series.covariance is None else series.covariance[:, :, keep],
-        valid=None if series.valid is None else series.valid[keep],
-        alignment=None,
-    )
+    return series.only(np.arange(len(series.tilts_deg)) != t).replace(alignment=None)
 
 
 def _error(series: TiltSeries, predicted: F64, t: int) -> float:

@@ -31,7 +31,9 @@ from napari_dipmtv.trust.result import Interval
 Resampling = Literal["planted", "bootstrap"]
 MISFIT = "misfit"  # of each member, last in its row
 FAILED = 1.5  # a misfit so many times the usual one: core and shell exchanged, and it would be seen in the data too
-UNDRAWN_PX = 0.015  # what makes the intervals hold on cubes and balls of known truth (scripts/validation_study.py)
+UNDRAWN_PX = (
+    0.015  # what makes the intervals hold on cubes and balls of known truth (scripts/validation_study.py)
+)
 TRIED_PX = 0.2  # displacement by which the slope of a measure is taken
 COUNTS = ("voids",)  # whole numbers have no interval like this; their probability per voxel says more
 

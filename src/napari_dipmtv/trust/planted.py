@@ -71,7 +71,9 @@ class Planted:
         layers = [n for role in (" skin", " shell") for n in self.sizes_nm3 if n.endswith(role)]
         sizes = np.cumsum([self.sizes_nm3[name] / voxel**3 for name in layers])
         depths = [0.0, *layer_depths_px(self.extent, sizes.tolist())]
-        return {f"{n} thickness": (b - a) * voxel for n, a, b in zip(layers, depths, depths[1:], strict=False)}
+        return {
+            f"{n} thickness": (b - a) * voxel for n, a, b in zip(layers, depths, depths[1:], strict=False)
+        }
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,13 +30,18 @@ from napari_dipmtv.trust.harmonics import degrees, harmonics
 from napari_dipmtv.trust.planted import FARTHEST_PX, Planted, Shape
 from napari_dipmtv.trust.resample import noise_kind
 
-STEPS = 6
+COARSE_STEPS, COARSE_PX = (
+    8,
+    0.3,
+)  # the most of every boundary by itself; fewer where the displacements fall below
+FINE_STEPS, FINE_PX = 4, 0.1  # with the finer displacements that all boundaries share
 LONGEST_STEP_PX = 0.7  # beyond, the change of the shares is no longer linear
-SHORTEST_STEP_PX = 0.05  # below, the boundaries have come to rest
 PRIOR_PX = (1.5, 0.7, 0.5, 0.4, 0.4)  # standard deviation of the displacement by the degree of the harmonic
 DEGREE = len(PRIOR_PX) - 1
 FINEST_DEGREE = 12  # of the displacements that all boundaries share
-SHARED_PX = 0.4  # standard deviation of the shared ones of the lowest degree; of the others by one over the degree
+SHARED_PX = (
+    0.4  # standard deviation of the shared ones of the lowest degree; of the others by one over the degree
+)
 FEWEST_COUNTS = 2.0  # expected counts below this have the variance of this: edges are not placed to better
 
 
@@ -70,7 +75,7 @@ class Refined:
         return replace(self, particle=particle, shape=replace(self.shape, distances=distances))
 
 
-def refine(series: TiltSeries, phases: Segmentation, steps: int = STEPS) -> Refined:
+def refine(series: TiltSeries, phases: Segmentation) -> Refined:
     """Move the boundaries of a segmentation to where the projections want them.
 
     Parameters
@@ -78,8 +83,6 @@ def refine(series: TiltSeries, phases: Segmentation, steps: int = STEPS) -> Refi
     series : TiltSeries
     phases : Segmentation
         Of a reconstruction of these data, in the same field of view.
-    steps : int
-        The most; fewer where the boundaries come to rest.
 
     Raises
     ------
@@ -92,9 +95,10 @@ def refine(series: TiltSeries, phases: Segmentation, steps: int = STEPS) -> Refi
         wanted, advice = f"(z, {series.data.shape[2:]})", "Segment a reconstruction of these data"
         raise GeometryError(expected("phases", wanted, phases.labels.shape, advice))
     fit = _Fit(series, Shape.of(phases, series.channels))
-    for _ in range(steps):
-        if fit.step() < SHORTEST_STEP_PX:
-            break
+    for most, rest_px, finer in ((COARSE_STEPS, COARSE_PX, False), (FINE_STEPS, FINE_PX, True)):
+        for _ in range(most):
+            if fit.step(finer) < rest_px:
+                break
     return fit.result()
 
 
@@ -118,7 +122,8 @@ class _Fit:
 
         self.data = seen(series.data)
         self.valid = np.float32(1) if series.valid is None else seen(series.valid.astype(np.float32))
-        self.gain = float(series.counts_per_unit or 1.0)
+        each = np.broadcast_to(np.reshape(series.gain, (-1, 1)), (geometry.views, geometry.width))
+        self.gain = each.reshape(-1, 1)[shadow]  # (rows, 1)
         self.kind = noise_kind(series)
         if self.kind == "covariance":
             assert series.covariance is not None
@@ -136,25 +141,30 @@ class _Fit:
         self.prior = np.concatenate([own_px, SHARED_PX * finer[0] / finer]) ** -2.0
         self.densities = self._first_densities()
 
-    def step(self) -> float:
-        """One Gauss-Newton step of all displacements and densities; the largest displacement in voxels."""
+    def step(self, finer: bool) -> float:
+        """One Gauss-Newton step of the displacements and densities; the largest displacement in voxels."""
         now = self.distances()
         made = self.project(self.shape.by_material(self.shape.shares(now)))  # (m, rows, y)
         mean = np.einsum("mc,mry->cry", self.densities, made)
         linear = np.einsum("mry,cd->mcdry", made, np.eye(len(mean))).reshape(-1, *mean.shape)
-        columns = np.concatenate([self._slopes(now), linear.astype(np.float32)])
+        columns = np.concatenate([self._slopes(now, finer), linear.astype(np.float32)])
         weighted = self._weighted(columns, mean).reshape(len(columns), -1)
-        count = len(self.prior)
-        prior = np.concatenate([self.prior, np.zeros(len(columns) - count)])
-        values = np.concatenate([self.moved.ravel(), self.bent, np.zeros(len(columns) - count)])
+        count = len(columns) - self.densities.size
+        prior, values = np.zeros(len(columns)), np.zeros(len(columns))
+        prior[:count] = self.prior[:count]
+        values[:count] = np.append(self.moved.ravel(), self.bent)[:count]
         normal = (weighted @ columns.reshape(len(columns), -1).T).astype(np.float64)
         gradient = weighted @ (self.data - mean).astype(np.float32).ravel() - prior * values
         ridge = 1e-6 * np.diag(normal).mean() * (prior == 0)
-        change = np.linalg.solve(normal + np.diag(prior + ridge), gradient)
+        normal += np.diag(prior + ridge)
+        change = np.linalg.solve(normal, gradient)
         longest = float(np.abs(change[:count]).max(initial=0))
-        change[:count] *= min(1.0, LONGEST_STEP_PX / max(longest, 1e-12))
+        if longest > LONGEST_STEP_PX:  # the densities are those of the shorter step
+            change[:count] *= LONGEST_STEP_PX / longest
+            left = gradient[count:] - normal[count:, :count] @ change[:count]
+            change[count:] = np.linalg.solve(normal[count:, count:], left)
         self.moved = self.moved + change[: self.moved.size].reshape(self.moved.shape)
-        self.bent = self.bent + change[self.moved.size : count]
+        self.bent = self.bent + (change[self.moved.size : count] if finer else 0)
         self.densities = np.maximum(self.densities + change[count:].reshape(self.densities.shape), 0)
         return longest
 
@@ -196,15 +206,16 @@ class _Fit:
         made: F32 = views.reshape(-1, count, ny).transpose(1, 0, 2)
         return made
 
-    def _slopes(self, distances: F32) -> F32:
-        """Change (p k + j, c, rows, y) of the data with every displacement."""
+    def _slopes(self, distances: F32, finer: bool) -> F32:
+        """Change (p k + j, c, rows, y) of the data with every displacement, the shared ones where wanted."""
         out = []
         for p in range(len(self.modes)):
             pair = [distances.copy(), distances.copy()]
             for one, half in zip(pair, (0.5, -0.5), strict=True):
                 one[p + 1] += np.float32(half)
             out.append(self._projected(self.modes[p], pair))
-        out.append(self._projected(self.shared, [self._stretched(distances, half) for half in (0.5, -0.5)]))
+        if finer:
+            out.append(self._projected(self.shared, [self._stretched(distances, h) for h in (0.5, -0.5)]))
         return np.concatenate(out)
 
     def _projected(self, modes: F32, pair: list[F32]) -> F32:
@@ -248,7 +259,8 @@ def _modes(shape: Shape, mask: NDArray[np.bool_], degree: int) -> F32:
 def _radial(shape: Shape) -> F64:
     """Vectors (3, z, y, x) from the centre of the particle, of length 1 at its mean radius."""
     matter = shape.phases.labels > 0
-    return _apart(shape, matter) / (3 * float(matter.sum()) / (4 * np.pi)) ** (1 / 3)
+    mean_radius_px: float = (3 * float(matter.sum()) / (4 * np.pi)) ** (1 / 3)
+    return _apart(shape, matter) / mean_radius_px
 
 
 def _apart(shape: Shape, mask: NDArray[np.bool_]) -> F64:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from napari_dipmtv.data import F32, F64, TiltSeries, Volume
 from napari_dipmtv.errors import GeometryError, InputError, expected
 from napari_dipmtv.projection.geometry import Geometry
+from napari_dipmtv.tomo.thinning import counted
 
 if TYPE_CHECKING:
     from napari_dipmtv.trust.result import Noise
@@ -55,9 +56,7 @@ def halves(series: TiltSeries, random: np.random.Generator) -> tuple[TiltSeries,
     if series.counts_per_unit is not None:
         whole = whole_counts(series, random)
         first = random.binomial(whole, 0.5)
-        gain = series.counts_per_unit / 2
-        parts = (first / gain, (whole - first) / gain)
-        return _measured(series, parts[0], gain), _measured(series, parts[1], gain)
+        return counted(series, first, 0.5), counted(series, whole - first, 0.5)
     if series.covariance is not None:
         noise = covariant_noise(series.covariance, random)
         twice = 2 * series.covariance
@@ -79,7 +78,7 @@ def bootstrap(series: TiltSeries, random: np.random.Generator) -> TiltSeries:
     """
     if series.counts_per_unit is not None:
         drawn = random.poisson(whole_counts(series, random))
-        return _measured(series, drawn / series.counts_per_unit, series.counts_per_unit)
+        return counted(series, drawn)
     if series.covariance is not None:
         return series.replace(data=series.data + covariant_noise(series.covariance, random))
     raise InputError(
@@ -101,8 +100,7 @@ def measured_again(clean: F64, series: TiltSeries, random: np.random.Generator, 
         Measured minus fitted; used only where the series carries no statistics.
     """
     if series.counts_per_unit is not None:
-        gain = series.counts_per_unit
-        return _measured(series, random.poisson(np.maximum(clean, 0) * gain) / gain, gain)
+        return counted(series, random.poisson(np.maximum(clean, 0) * series.gain))
     if series.covariance is not None:
         return series.replace(data=(clean + covariant_noise(series.covariance, random)).astype(np.float32))
     signs = random.choice(np.array([-1.0, 1.0]), size=residual.shape[1:])  # channels keep their correlation
@@ -112,7 +110,7 @@ def measured_again(clean: F64, series: TiltSeries, random: np.random.Generator, 
 def noise_variance(series: TiltSeries) -> F64 | None:
     """Variance (c, t, y, x) of the maps in their squared units; None without statistics."""
     if series.counts_per_unit is not None:
-        return np.maximum(series.data, 0).astype(np.float64) / series.counts_per_unit
+        return np.maximum(series.data, 0).astype(np.float64) / series.gain
     if series.covariance is not None:
         return np.asarray(np.einsum("cctyx->ctyx", series.covariance), dtype=np.float64)
     return None
@@ -142,7 +140,7 @@ def projections(volume: Volume, series: TiltSeries) -> F64:
 
 def whole_counts(series: TiltSeries, random: np.random.Generator) -> NDArray[np.int64]:
     """Counted events (c, t, y, x); fractional ones, from an interpolation, are rounded at random without bias."""
-    counts = np.maximum(series.data.astype(np.float64) * float(series.counts_per_unit or 1.0), 0)
+    counts = np.maximum(series.data.astype(np.float64) * series.gain, 0)
     near = np.rint(counts)
     counts = np.where(np.abs(counts - near) < WHOLE, near, counts)
     return np.floor(counts + random.random(counts.shape)).astype(np.int64)
@@ -155,7 +153,3 @@ def covariant_noise(covariance: F32, random: np.random.Generator) -> F32:
     draws = random.standard_normal(values.shape) * np.sqrt(np.maximum(values, 0))
     noise: F32 = np.einsum("...ij,...j->i...", vectors, draws).astype(np.float32)
     return noise
-
-
-def _measured(series: TiltSeries, data: F64, counts_per_unit: float) -> TiltSeries:
-    return series.replace(data=data.astype(np.float32), counts_per_unit=counts_per_unit)

@@ -74,7 +74,7 @@ class CavityScan:
                 )
             )
         self.filled, self.series = filled, series
-        self.gain = float(series.counts_per_unit or 1.0)
+        self.gain = float(np.mean(series.gain))  # of a view of mean dose; the others: `_projector`
         self.depth = depth_px(matter_of(filled))
         balls = [(self.places(radius), radius) for radius in radii_px]
         balls = [(centres, radius) for centres, radius in balls if len(centres)]
@@ -97,7 +97,7 @@ class CavityScan:
 
     def evidence(self, data: F32) -> F64:
         """Nats of every ball for every measurement (k, c, t, y, x); (balls, k)."""
-        values = self.flat(data) * self.gain
+        values = self.flat(data * self.series.gain)
         drift = (values - self.mean) @ self._drift
         return np.asarray(self._weights @ values.T + self._constant[:, None] + self._shared @ drift.T)
 
@@ -144,7 +144,7 @@ class CavityScan:
     def unflat(self, values: F64) -> F64:
         """(pixels,) to (c, t, y, x), in units of the maps."""
         c, t, y, x = self.series.data.shape
-        return values.reshape(c, y, t, x).transpose(0, 2, 1, 3) / self.gain
+        return values.reshape(c, y, t, x).transpose(0, 2, 1, 3) / self.series.gain
 
     @cached_property
     def _valid(self) -> F64:
@@ -153,11 +153,14 @@ class CavityScan:
 
     @cached_property
     def _projector(self) -> csr_array:
-        """(y, t, x) from (y, z, x): the same weights for every slice."""
+        """(y, t, x) from (y, z, x): the same weights for every slice, times the relative dose of each view."""
         _, nz, ny, nx = self.filled.data.shape
         geometry = Geometry.of((nz, ny, nx), self.series.tilts_deg, width=self.series.data.shape[3])
         rows, columns, weights = joseph_weights(geometry)
         slice_ = csr_array((weights, (rows, columns)), shape=(geometry.views * geometry.width, nz * nx))
+        if isinstance(self.series.counts_per_unit, tuple):
+            dose = np.repeat(np.array(self.series.counts_per_unit) / self.gain, geometry.width)
+            slice_ = diags_array(dose) @ slice_
         return csr_array(block_diag([slice_] * ny, format="csr"))
 
     @cached_property
