@@ -205,7 +205,9 @@ def main() -> None:
             command = [sys.executable, __file__, "--follow", name, str(seed)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             curves[name].append(json.loads(done.splitlines()[-1]))
-    packages = ("torch", "numpy", "deepinv") if "deepinv" in curves else ("torch", "numpy")
+            if chosen.write:  # each as soon as it is there
+                CURVES.write_text(json.dumps(curves))
+    packages = tuple(name for name in ("torch", "numpy", "deepinv") if find_spec(name))
     head = (
         "code",
         "seeds",
@@ -226,7 +228,6 @@ def main() -> None:
         f"{report.table(head, rows(curves))}\n\n![Error over time]({CURVES.stem}.png)"
     )
     if chosen.write:
-        CURVES.write_text(json.dumps(curves))
         draw(curves)
     report.finish("Deep image priors", text, write=chosen.write)
 

@@ -30,7 +30,10 @@ from synthetic_spectra import m_edge  # noqa: E402
 AXIS = EnergyAxis(42.0, 0.05, 1024)
 TILTS, PIXELS, PART = 9, 64, 16
 EXPONENTS = (1.5, 3.5)
-HEAD = ("components", "edge counts per pixel", "ours", "HyperSpy", "ratio", "our error", "HyperSpy's error")
+HEAD = (
+    *("components", "edge counts per pixel", "ours", "HyperSpy", "ratio"),
+    *("our error", "HyperSpy's error", "our bias", "HyperSpy's bias"),
+)
 
 
 def problem(phases: int, counts: float) -> tuple[SpectrumSeries, MReferences, np.ndarray]:
@@ -69,10 +72,12 @@ def row(phases: int, counts: float) -> tuple[str, ...]:
     scale = TILTS * PIXELS**2 / PART**2
     other = (time.process_time() - begin) * scale
     inside = truth[:, 0, :PART, :PART]
-    errors = [
-        np.sqrt(np.mean((found - inside) ** 2)) / counts
+    apart = [
+        found - inside
         for found in (ours[:, 0, :PART, :PART], np.moveaxis(theirs[..., len(EXPONENTS) :], -1, 0))
     ]
+    errors = [np.sqrt(np.mean(one**2)) / counts for one in apart]
+    biases = [one.sum(axis=0).mean() / counts for one in apart]  # of all references together
     return (
         f"{len(basis)}",
         f"{counts:g}",
@@ -81,6 +86,8 @@ def row(phases: int, counts: float) -> tuple[str, ...]:
         f"{other / seconds:.0f}",
         f"{errors[0]:.3f}",
         f"{errors[1]:.3f}",
+        f"{biases[0]:+.1%}",
+        f"{biases[1]:+.1%}",
     )
 
 
@@ -90,7 +97,7 @@ if __name__ == "__main__":
         f"By `benchmarks/bench_unmix.py`, processor time of one thread on {report.machine(('numpy', 'hyperspy'))}\n"
         f"{TILTS} tilts x {PIXELS} x {PIXELS} pixels x {AXIS.size} channels; HyperSpy's bounded multifit (lm) fitted "
         f"{PART} x {PART} of the pixels\nand is scaled by their number. Error: root mean square of the "
-        "abundances of these pixels over the mean edge counts of a pixel."
+        "abundances of these pixels over the mean edge counts of a pixel; bias: mean error of their sum."
     )
     rows = [row(phases, counts) for phases in (1, 2) for counts in (50.0, 500.0, 5000.0)]
     report.finish("Unmixing", f"{words}\n\n{report.table(HEAD, rows)}", write=options.write)

@@ -17,6 +17,7 @@ from napari_dipmtv.data import DualSpectrumImage, Region
 from napari_dipmtv.phantom import simulate
 from napari_dipmtv.pipeline import ReferencePair, references
 from napari_dipmtv.settings.simulation import SimulationSettings
+from napari_dipmtv.settings.spectra import ReferenceSettings
 from napari_dipmtv.spectra import (
     dose_efficiency,
     fit_region,
@@ -59,6 +60,33 @@ def line(edge_electrons: int) -> str:
     found = coverage(edge_electrons, side=96)
     shares = [f"{a:.1%} / {b:.1%}" for a, b in zip(found.within_68, found.within_95, strict=True)]
     return f"| {edge_electrons} | {' | '.join(shares)} | {found.bias[2]:+.1%} ± {found.bias_error[2]:.1%} |"
+
+
+PARTICLES: tuple[tuple[str, bool, dict[str, object]], ...] = (
+    ("cube", True, {"seed": 11}),
+    ("cube", False, {"seed": 12}),
+    ("sphere", True, {"seed": 13, "phantom": {"shape": "sphere", "rotation_x_deg": 9}}),
+    ("cube", True, {"seed": 14, "dose_e_per_a2": 3e4, "phantom": {"rotation_x_deg": 5}}),
+)
+
+
+def purified_line(name: str, by_regions: bool, particle: dict[str, object]) -> str:
+    """One line of the table of purification: bias of both maps by extreme pixels, and in the volume."""
+    settings = SimulationSettings.from_mapping(particle)
+    simulation = simulate(settings)
+    series = run(prepare(simulation.series)).value
+    true = simulation.fe_maps.data
+    matter = true.sum(axis=0) > 0.5 * np.percentile(true.sum(axis=0), 99)
+    cells = []
+    for purify in ("extreme", "volume"):
+        source = simulation.regions if by_regions else "auto"
+        pair = references(series, source, ReferenceSettings(purify=purify))
+        found = run(unmix(series, pair.m)).value.maps.data
+        ratios = found[:, matter].sum(axis=1) / true[:, matter].sum(axis=1)
+        bias = ratios / (found[:, matter].sum() / true[:, matter].sum()) - 1
+        cells.append(f"{bias[0]:+.1%}, {bias[1]:+.1%}")
+    how = "regions" if by_regions else "`auto`"
+    return f"| {name}, {how} | {settings.dose_e_per_a2:.0e} | {' | '.join(cells)} |"
 
 
 def draw_measured() -> None:
@@ -123,6 +151,7 @@ def main() -> None:
     figure.savefig(IMAGES / "spectra.png", dpi=80)
     print(IMAGES / "spectra.png")
     print(*(line(level) for level in LEVELS), sep="\n")
+    print(*(purified_line(*particle) for particle in PARTICLES), sep="\n")
     true = given_l_references(series, simulation.l_references)
     learnt = m_references(series, true)
     print(dose_efficiency(series, true, learnt, 1 / SETTINGS.low_loss_share - 1).words)

@@ -47,12 +47,15 @@ def exspy_signal(image, counts=None):
 def exspy_ratio(pair, edge):
     """eXSpy's Fourier ratio.
 
-    It wants the background removed and the zero loss at 0 eV: an offset of the peak moves the result. Its
-    reconvolution peak has unit area per eV, its zero loss is a sum of channels, so the result is too large by
-    1 / step; undone here.
+    It wants the background removed and the zero loss at 0 eV: an offset of the peak moves the result. In version
+    0.3.2 its reconvolution peak has unit area per eV while its zero loss is a sum of channels, so the result is too
+    large by 1 / step. Deconvolution takes off less than half of the edges here: which of the two conventions is
+    installed shows in the sum, and the factor is undone where it is there.
     """
-    found = exspy_signal(pair.core_loss, edge).fourier_ratio_deconvolution(exspy_signal(pair.low_loss))
-    return found.data * pair.core_loss.energy.step_ev
+    found = exspy_signal(pair.core_loss, edge).fourier_ratio_deconvolution(exspy_signal(pair.low_loss)).data
+    step = pair.core_loss.energy.step_ev
+    per_ev = abs(np.log(found.sum() * step / edge.sum())) < abs(np.log(found.sum() / edge.sum()))
+    return found * step if per_ev else found
 
 
 def above_background(counts, energy):

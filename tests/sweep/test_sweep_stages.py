@@ -164,6 +164,27 @@ def test_searches_that_would_choose_their_judge_or_miss_their_data_are_refused(
         next(sweep(both.chemical, [Axis("gamma", (1.0, 1.2))], None, "fused", haadf=raw))
 
 
+def test_maps_and_images_are_aligned_together_for_every_point_and_the_judge_with_them(
+    both: FusedSimulation,
+) -> None:
+    maps, images = (
+        ChannelMaps(s.data, s.channels, s.tilts_deg, s.pixel_nm, counts_per_unit=s.counts_per_unit)
+        for s in (both.chemical, both.haadf)
+    )
+    fixed = {"align": AlignSettings(find_axis_angle=False)}
+    task = Task(maps, "fused", QUICK, SweepSettings(share=0.6), stages=fixed, haadf=images)
+    ((fitted, judge, haadf),) = pairs(task, task.at({"align.rounds": 0})[1])
+    assert judge is not None
+    assert haadf is not None
+    assert fitted.alignment is judge.alignment
+    assert fitted.alignment is not None
+    assert haadf.alignment is not None
+    assert fitted.alignment.axis_offset_px == haadf.alignment.axis_offset_px
+    assert fitted.counts_per_unit == pytest.approx(0.6 * both.chemical.counts_per_unit)
+    assert judge.counts_per_unit == pytest.approx(0.4 * both.chemical.counts_per_unit)
+    assert haadf.data.sum() == pytest.approx(images.data.sum(), rel=0.05)  # all of it, for every point
+
+
 def called(*words: object) -> str:
     done = CliRunner().invoke(app, [str(word) for word in words])
     assert done.exit_code == 0, done.output

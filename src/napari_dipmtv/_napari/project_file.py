@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from pprint import pformat
 from typing import Any
 
 from napari_dipmtv._napari.finished import digest, load_finished, losses_of
@@ -127,24 +126,6 @@ def story_of(session: Session, settings: Mapping[str, StageSettings], device: st
     """What a run leaves beside its checkpoints, so that a project knows its own runs again; of JSON types."""
     told = {name: model.model_dump(mode="json") for name, model in settings.items() if name in _SAME}
     return {"settings": {**told, **way_of(session)}, "device": device}
-
-
-def as_python(project: Project) -> str:
-    """Lines for a notebook that repeat the project; what is usual is left out."""
-    content = project.model_dump(mode="json", exclude_defaults=True)
-    return (
-        "from napari_dipmtv.io.project import Project\n"
-        "from napari_dipmtv.pipeline import run_project\n\n"
-        f"project = Project.from_mapping(\n{pformat(content, indent=1, width=100, sort_dicts=False)}\n)\n"
-        "files = run_project(project)\n"
-    )
-
-
-def as_command(path: Path) -> str:
-    """Line for a shell that repeats the project."""
-    from shlex import quote
-
-    return f"napari-dipmtv run {quote(str(path))}"
 
 
 def default_output(path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pprint import pformat
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_info
@@ -19,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_dipmtv._napari.project_file import as_command, as_python, default_output
+from napari_dipmtv._napari.project_file import default_output
 from napari_dipmtv._napari.results_list import changed
 from napari_dipmtv._napari.runs import telling
 from napari_dipmtv.io.project import PROJECT_SUFFIX
@@ -27,6 +28,7 @@ from napari_dipmtv.io.project import PROJECT_SUFFIX
 if TYPE_CHECKING:
     from napari_dipmtv._napari.bench import Bench
     from napari_dipmtv._napari.session import Session
+    from napari_dipmtv.io.project import Project
 
 FILTER = f"DIPm-TV project (*{PROJECT_SUFFIX})"
 
@@ -126,3 +128,21 @@ class HistoryDialog(QDialog):
         self.table.horizontalHeader().setStretchLastSection(True)
         layout = QVBoxLayout(self)
         layout.addWidget(self.table)
+
+
+def as_python(project: Project) -> str:
+    """Lines for a notebook that repeat the project; what is usual is left out."""
+    content = project.model_dump(mode="json", exclude_defaults=True)
+    return (
+        "from napari_dipmtv.io.project import Project\n"
+        "from napari_dipmtv.pipeline import run_project\n\n"
+        f"project = Project.from_mapping(\n{pformat(content, indent=1, width=100, sort_dicts=False)}\n)\n"
+        "files = run_project(project)\n"
+    )
+
+
+def as_command(path: Path) -> str:
+    """Line for a shell that repeats the project."""
+    from shlex import quote
+
+    return f"napari-dipmtv run {quote(str(path))}"

@@ -8,7 +8,8 @@ and all. With ``log X`` of the data and errors ``e = log X* - log T*`` of the me
 Introduction to the Bootstrap, 1993, section 13); places are taken as they are, not by their logarithm. Where the
 data fit worse than those of the members do, the particle is not quite like these, and ``s`` grows by the root of the
 ratio of the misfits. The members are drawn by the hand that fits them, with edges as round as that draws them; what
-such a hand cannot know of the edges of a real particle is added to ``s``: every boundary displaced by `UNDRAWN_PX`.
+such a hand cannot know of the edges of a real particle is added to ``s``: every boundary displaced by `UNDRAWN_PX`. And
+their surfaces carry the noise of two fits, the one they were drawn from and their own: ``s`` shrinks to `ROUGHER`.
 
 ``bootstrap``: the data themselves are resampled. Nothing depends on a model, but only the noise shows, and no bias.
 """
@@ -24,6 +25,7 @@ from napari_dipmtv.data import F32, F64, Segmentation, TiltSeries, Volume
 from napari_dipmtv.inspect import measure, segment
 from napari_dipmtv.inspect.matter import VACUUM
 from napari_dipmtv.settings.inspect import SegmentSettings
+from napari_dipmtv.trust.grain import grained
 from napari_dipmtv.trust.refine import Refined, refine
 from napari_dipmtv.trust.resample import bootstrap, measured_again, projections
 from napari_dipmtv.trust.result import Interval
@@ -34,6 +36,7 @@ FAILED = 1.5  # a misfit so many times the usual one: core and shell exchanged, 
 UNDRAWN_PX = (
     0.015  # what makes the intervals hold on cubes and balls of known truth (scripts/validation_study.py)
 )
+ROUGHER = 0.65  # errors of the object over those of members, whose surfaces carry the noise of two fits (same study)
 TRIED_PX = 0.2  # displacement by which the slope of a measure is taken
 COUNTS = ("voids",)  # whole numbers have no interval like this; their probability per voxel says more
 
@@ -75,7 +78,7 @@ class PlantedMembers:
         self.series, self.settings = series, settings
         found = segment(volume, settings)
         self.raw = {one.name: one.value for one in measure(found, volume)}
-        self.base = refine(series, found)
+        self.base = grained(series, refine(series, found))
         self.estimates = {n: v for n, v in self.base.particle.measures().items() if n in self.raw}
         self.names = (*self.estimates, MISFIT)
         self.phases = tuple(dict.fromkeys(found.phases.values()))
@@ -107,7 +110,7 @@ class PlantedMembers:
         """From the errors; none where fewer than half of the members have the measure."""
         usual = float(np.median(rows[:, -1])) if len(rows) else 1.0
         worse = max(1.0, self.base.misfit / usual)
-        sound = rows[rows[:, -1] <= FAILED * usual]
+        sound = _like_the_data(rows, usual)
         for column, (name, (value, unit)) in enumerate(self.estimates.items()):
             errors = sound[:, column]
             errors = errors[np.isfinite(errors)]
@@ -168,6 +171,17 @@ class ResampledMembers:
                 yield interval(name, unit, value, values)
 
 
+def _like_the_data(rows: F64, usual: float) -> F64:
+    """Rows (k, n) of members in which, as in the data, no phases were exchanged and none of the measures is missing.
+
+    What most members lack is not asked for: a void that few of them show says little about those that do.
+    """
+    fitting = rows[rows[:, -1] <= FAILED * usual]
+    there = np.isfinite(fitting)
+    complete = fitting[there[:, there.mean(axis=0) > 0.5].all(axis=1)] if len(fitting) else fitting
+    return complete if len(complete) >= max(2, len(rows) / 2) else fitting
+
+
 def interval(name: str, unit: str, value: float, members: F64) -> Interval:
     """Basic bootstrap interval ``2 value - mean ± t s sqrt(1 + 1/k)`` from the values (k,) of at least two members."""
     best, std = 2 * value - float(members.mean()), float(members.std(ddof=1))
@@ -182,7 +196,7 @@ def _pivotal(
 
     ``undrawn`` is the standard deviation of what the members do not show.
     """
-    shift, std = float(errors.mean()), float(np.hypot(errors.std(ddof=1) * wider, undrawn))
+    shift, std = float(errors.mean()), ROUGHER * float(np.hypot(errors.std(ddof=1) * wider, undrawn))
     if _is_place(name):
         lows, highs = _ends(value - shift, std, len(errors))
         return Interval(name, unit, raw, value - shift, std, lows[0], highs[0], lows[1], highs[1])

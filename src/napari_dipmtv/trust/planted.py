@@ -22,6 +22,7 @@ FLATTEST = 0.7  # the difference of two distances changes by 2 per voxel, by les
 STRAIN = 0.03  # standard deviation of the stretches and shears of a draw
 GROWTH_PX = 0.3  # of its phases as wholes
 WAVE_PX, WAVE_LENGTH_PX = 0.1, 4.0  # standard deviation and correlation length of its dents
+GRAIN_PX = 2.0  # of density fluctuations: over about five voxels
 GIVEN = ("voids", "void contrast")  # planted, not measured
 
 
@@ -226,3 +227,9 @@ class Shape:
             if name in places:
                 apart[k][ours] = distances[k][ours] - other.distances[places[name]][theirs]
         return np.clip(apart, -FARTHEST_PX, FARTHEST_PX)
+
+
+def grain_field(shape: tuple[int, ...], random: np.random.Generator) -> F32:
+    """A random field (z, y, x) of standard deviation 1, smooth over `GRAIN_PX`."""
+    field = gaussian_filter(random.standard_normal(shape), GRAIN_PX, mode="wrap")
+    return np.asarray(field / field.std(), dtype=np.float32)

@@ -27,7 +27,7 @@ from napari_dipmtv.inspect.matter import VOID
 from napari_dipmtv.projection.geometry import Geometry
 from napari_dipmtv.projection.sparse import joseph_weights
 from napari_dipmtv.trust.harmonics import degrees, harmonics
-from napari_dipmtv.trust.planted import FARTHEST_PX, Planted, Shape
+from napari_dipmtv.trust.planted import FARTHEST_PX, Planted, Shape, grain_field
 from napari_dipmtv.trust.resample import noise_kind
 
 COARSE_STEPS, COARSE_PX = (
@@ -35,6 +35,7 @@ COARSE_STEPS, COARSE_PX = (
     0.3,
 )  # the most of every boundary by itself; fewer where the displacements fall below
 FINE_STEPS, FINE_PX = 4, 0.1  # with the finer displacements that all boundaries share
+PARTS_OF_A_STEP = (1.0, 0.5, 0.2)  # the first that makes the fit better is taken
 LONGEST_STEP_PX = 0.7  # beyond, the change of the shares is no longer linear
 PRIOR_PX = (1.5, 0.7, 0.5, 0.4, 0.4)  # standard deviation of the displacement by the degree of the harmonic
 DEGREE = len(PRIOR_PX) - 1
@@ -42,6 +43,7 @@ FINEST_DEGREE = 12  # of the displacements that all boundaries share
 SHARED_PX = (
     0.4  # standard deviation of the shared ones of the lowest degree; of the others by one over the degree
 )
+GRAIN_SPREAD = 0.4  # standard deviation of its logarithm
 FEWEST_COUNTS = 2.0  # expected counts below this have the variance of this: edges are not placed to better
 
 
@@ -58,16 +60,26 @@ class Refined:
         Of each material in each channel.
     misfit : float
         Squared residual over its variance, per datum in the shadow of the particle: about 1 where only noise is left.
+    grain : float
+        Relative density fluctuations that the data ask for beside it; see `napari_dipmtv.trust.grain`.
     """
 
     particle: Planted
     shape: Shape
     densities: F64
     misfit: float
+    grain: float = 0.0
 
     def deformed(self, random: np.random.Generator) -> Refined:
-        """Give another particle like it: boundaries deformed at random, densities kept."""
-        return self.moved(self.shape.deformed(random))
+        """Give another particle like it: boundaries deformed at random, densities kept but for the grain."""
+        other = self.moved(self.shape.deformed(random))
+        if not self.grain:
+            return other
+        volume = other.particle.volume
+        size = self.grain * np.exp(GRAIN_SPREAD * random.standard_normal())  # it is known to that
+        field = 1 + np.float32(size) * grain_field(volume.data.shape[1:], random)
+        grainy = volume.replace(data=volume.data * np.clip(field, 0, None))
+        return replace(other, particle=replace(other.particle, volume=grainy))
 
     def moved(self, distances: F32) -> Refined:
         """Give the particle of other level sets (p + 1, z, y, x), drawn sharp, its densities kept."""
@@ -148,6 +160,17 @@ class _Fit:
         mean = np.einsum("mc,mry->cry", self.densities, made)
         linear = np.einsum("mry,cd->mcdry", made, np.eye(len(mean))).reshape(-1, *mean.shape)
         columns = np.concatenate([self._slopes(now, finer), linear.astype(np.float32)])
+        change = self._change(columns, mean)
+        start, least = (self.moved, self.bent, self.densities), self._cost(mean, mean)
+        for part in PARTS_OF_A_STEP:
+            self._move(start, part * change)
+            if self._cost(self._mean(), mean) < least:
+                return float(np.abs(part * change[: -self.densities.size]).max(initial=0))
+        self.moved, self.bent, self.densities = start
+        return 0.0
+
+    def _change(self, columns: F32, mean: F64) -> F64:
+        """Solve the normal equations: displacements of at most `LONGEST_STEP_PX`, and densities (m c)."""
         weighted = self._weighted(columns, mean).reshape(len(columns), -1)
         count = len(columns) - self.densities.size
         prior, values = np.zeros(len(columns)), np.zeros(len(columns))
@@ -155,18 +178,32 @@ class _Fit:
         values[:count] = np.append(self.moved.ravel(), self.bent)[:count]
         normal = (weighted @ columns.reshape(len(columns), -1).T).astype(np.float64)
         gradient = weighted @ (self.data - mean).astype(np.float32).ravel() - prior * values
-        ridge = 1e-6 * np.diag(normal).mean() * (prior == 0)
-        normal += np.diag(prior + ridge)
+        normal += np.diag(prior + 1e-6 * np.diag(normal).mean() * (prior == 0))
         change = np.linalg.solve(normal, gradient)
         longest = float(np.abs(change[:count]).max(initial=0))
         if longest > LONGEST_STEP_PX:  # the densities are those of the shorter step
             change[:count] *= LONGEST_STEP_PX / longest
             left = gradient[count:] - normal[count:, :count] @ change[:count]
             change[count:] = np.linalg.solve(normal[count:, count:], left)
-        self.moved = self.moved + change[: self.moved.size].reshape(self.moved.shape)
-        self.bent = self.bent + (change[self.moved.size : count] if finer else 0)
-        self.densities = np.maximum(self.densities + change[count:].reshape(self.densities.shape), 0)
-        return longest
+        return np.asarray(change)
+
+    def _move(self, start: tuple[F64, F64, F64], change: F64) -> None:
+        moved, bent, densities = start
+        count = len(change) - densities.size
+        self.moved = moved + change[: moved.size].reshape(moved.shape)
+        self.bent = bent + change[moved.size : count] if count > moved.size else bent
+        self.densities = np.maximum(densities + change[count:].reshape(densities.shape), 0)
+
+    def _mean(self) -> F64:
+        """Expected data (c, rows, y)."""
+        made = self.project(self.shape.by_material(self.shape.shares(self.distances())))
+        return np.asarray(np.einsum("mc,mry->cry", self.densities, made))
+
+    def _cost(self, mean: F64, weigh_by: F64) -> float:
+        """What is minimised, with the weights of given expected data."""
+        left = (self.data - mean)[None].astype(np.float32)
+        values = np.append(self.moved.ravel(), self.bent)
+        return float((self._weighted(left, weigh_by) * left).sum() + self.prior @ values**2)
 
     def distances(self) -> F32:
         """Of the moved boundaries (p + 1, z, y, x)."""
@@ -186,10 +223,9 @@ class _Fit:
     def result(self) -> Refined:
         """The particle and how well it explains the data."""
         distances = self.distances()
-        shares = self.shape.shares(distances)
-        particle = self.shape.planted(shares, self.densities)
-        mean = np.einsum("mc,mry->cry", self.densities, self.project(self.shape.by_material(shares)))
-        left = (self.data - mean)[None]
+        particle = self.shape.planted(self.shape.shares(distances), self.densities)
+        mean = self._mean()
+        left = (self.data - mean)[None].astype(np.float32)
         counted = (
             np.minimum(mean * self.gain / FEWEST_COUNTS, 1) if self.kind == "poisson" else np.ones_like(mean)
         )

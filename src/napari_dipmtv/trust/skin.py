@@ -14,6 +14,7 @@ from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.inspect.matter import Mask, depth_px
 from napari_dipmtv.inspect.surface import surface_of
 from napari_dipmtv.trust.feature import RIM_PX
+from napari_dipmtv.trust.grain import grained
 from napari_dipmtv.trust.refine import Refined, refine
 
 
@@ -47,7 +48,7 @@ class SkinFeature:
 
         Fitted without a skin (`napari_dipmtv.trust.refine`), the core would come to the surface in its place.
         """
-        found = refine(series, self.segmentation)
+        found = grained(series, refine(series, self.segmentation))
         names = [name.rsplit(" ", 1)[-1] for name in found.shape.names]
         if "skin" not in names or "shell" not in names:
             return replace(self, bare=found)

@@ -15,6 +15,7 @@ from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.inspect.matter import VOID, Mask, depth_px
 from napari_dipmtv.trust.feature import RIM_PX
 from napari_dipmtv.trust.filling import filling_of, filling_weights, matter_of
+from napari_dipmtv.trust.grain import grained
 from napari_dipmtv.trust.refine import Refined, refine
 
 RING_PX = 2.5  # thickness of the ring around a ball with which the ball is compared
@@ -64,6 +65,8 @@ class VoidFeature:
         if gone.any():
             value = value[tuple(distance_transform_edt(gone, return_distances=False, return_indices=True))]
         found = refine(series, Segmentation(value, phases.phases, phases.voxel_nm))
+        whole = refine(series, phases) if gone.any() else found  # the void leaves residuals that are no grain
+        found = replace(found, grain=grained(series, whole).grain)
         return replace(self, bare=found)
 
     def drawn(self, random: np.random.Generator) -> VoidFeature:
