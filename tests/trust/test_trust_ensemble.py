@@ -23,13 +23,13 @@ def reconstructed(maker, series):
 def members(hollow, counted, maker):
     series = counted(hollow)
     volume = reconstructed(maker, series)
-    return series, volume, list(ensemble(series, volume, maker, members=6))
+    return series, volume, list(ensemble(series, volume, maker, members=4))
 
 
 def test_mean_and_spread_are_those_of_the_members(members, maker) -> None:
     states = members[2]
     last = states[-1].snapshot()
-    assert last.members == 6
+    assert last.members == 4
     assert last.std.data.max() > 0
     again = [s.snapshot() for s in states if s.iteration in (1, 2, 3) and "member" in s.stage]
     assert not again[0].std.data.any()
@@ -67,7 +67,7 @@ def test_bootstrap_needs_statistics_and_differs_from_the_model(members, maker) -
 def test_an_interrupted_ensemble_goes_on_to_the_same_end(members, maker) -> None:
     series, volume, states = members
     middle = next(s for s in states if s.iteration == 3).checkpoint()
-    *_, last = ensemble(series, volume, maker, members=6, resume=middle)
+    *_, last = ensemble(series, volume, maker, members=4, resume=middle)
     whole = states[-1].snapshot()
     assert np.array_equal(last.snapshot().mean.data, whole.mean.data)
     assert last.snapshot().intervals == whole.intervals

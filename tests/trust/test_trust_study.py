@@ -96,7 +96,9 @@ def test_pictures(states, tmp_path: Path) -> None:
     assert all((tmp_path / name).stat().st_size > 5000 for name in names)
 
 
-@pytest.mark.parametrize("at", [5, 18, 35])
+@pytest.mark.parametrize(
+    "at", [pytest.param(5, marks=pytest.mark.slow), 18, pytest.param(35, marks=pytest.mark.slow)]
+)
 def test_f52_a_study_goes_on_from_its_saved_progress(states, series, tmp_path: Path, at: int) -> None:
     middle = next(state for state in states if state.iteration == at)
     save_progress(middle.checkpoint(), tmp_path)
@@ -213,6 +215,7 @@ def at_a_terminal() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("at_a_terminal")
 def test_ctrl_c_keeps_the_study_and_the_same_command_goes_on(
     series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -242,6 +245,7 @@ def test_ctrl_c_keeps_the_study_and_the_same_command_goes_on(
         assert ours[part] == whole[part]
 
 
+@pytest.mark.slow
 def test_a_project_is_studied(series, tmp_path: Path) -> None:
     names = ("data", "channels", "tilts_deg", "pixel_nm", "counts_per_unit")
     save_maps(ChannelMaps(**{name: getattr(series, name) for name in names}), tmp_path / "maps")

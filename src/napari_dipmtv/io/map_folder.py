@@ -122,7 +122,9 @@ def _load(folder: Path, *, aligned: bool, max_bytes: int | None) -> tuple[dict[s
             for name in ("covariance", "valid")
         }
         data = [read_ome(folder / safe_name(file), max_bytes)[0] for file in index["channels"].values()]
-        fields = {key: index[key] for key in ("tilts_deg", "pixel_nm", "counts_per_unit")}  # counts: one, or per view
+        fields = {
+            key: index[key] for key in ("tilts_deg", "pixel_nm", "counts_per_unit")
+        }  # counts: one, or per view
         return index, {**fields, **arrays, "data": np.stack(data), "channels": tuple(index["channels"])}
 
 

@@ -14,7 +14,7 @@ from napari_dipmtv.errors import ComputeError, InputError, expected
 from napari_dipmtv.projection.projector import Projector
 from napari_dipmtv.settings.tomo import DipSettings
 from napari_dipmtv.tomo.data_term import DataMisfit
-from napari_dipmtv.tomo.network import DipNetwork
+from napari_dipmtv.tomo.network import DipNetwork, lay_out
 from napari_dipmtv.tomo.precision import use_bfloat16, why_float32
 from napari_dipmtv.tomo.problem import Problem
 from napari_dipmtv.tomo.total_variation import total_variation
@@ -78,9 +78,9 @@ class DipFit:
                 settings.skips,
                 output=settings.output,
             )
-        # 3-D convolutions of the CPU in bfloat16 take 2/3 of the time so; other devices choose for themselves
+        # convolutions in bfloat16 on a CPU take 2/3 of the time so; other devices keep what they were given
         self.layout = torch.channels_last_3d if problem.device.type == "cpu" else torch.preserve_format
-        network.to(memory_format=self.layout)
+        lay_out(network, self.layout)
         if further is not None:
             network.add_module("further", further)  # learnt, kept and restored with the network
         self.shifts = ViewShifts(problem.projector.geometry.tilts_deg) if settings.refine_shifts else None

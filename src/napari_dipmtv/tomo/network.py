@@ -81,6 +81,13 @@ class DipNetwork(nn.Module):
         return shares * self.log_density.exp()[:, None, None, None]
 
 
+def lay_out(network: DipNetwork, order: torch.memory_format) -> None:
+    """Store the kernels of the convolutions in this order."""
+    for weight in network.parameters():
+        if weight.dim() == 5:  # (out, in, z, y, x)
+            weight.data = weight.data.to(memory_format=order)
+
+
 def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Sequential:
     mode: Literal["zeros", "reflect"] = "zeros" if stride > 1 or size == 1 else "reflect"
     conv = nn.Conv3d(inputs, outputs, size, stride, padding=size // 2, padding_mode=mode)

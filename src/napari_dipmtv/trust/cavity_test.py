@@ -148,7 +148,7 @@ def without_void(
     phases = segment(volume, segmentation)
     feature, _ = find_void(volume, phases)
     centre = feature.centre_px if phases.mask(VOID).any() else None
-    return feature.explained(series).absent, centre
+    return feature.explained(series, grain=False).absent, centre
 
 
 def _sizes(scan: CavityScan) -> F64:

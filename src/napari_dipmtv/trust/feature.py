@@ -42,8 +42,8 @@ class Feature(Protocol):
         """Of the fitted particle to the data, 1 where only noise is left; NaN before `explained`."""
         ...
 
-    def explained(self, series: TiltSeries) -> Self:
-        """The same feature, its absence the best particle without it that the data know."""
+    def explained(self, series: TiltSeries, *, grain: bool = True) -> Self:
+        """The same feature, its absence the best particle without it that the data know, with its grain if wanted."""
         ...
 
     def drawn(self, random: np.random.Generator) -> Self:

@@ -35,7 +35,11 @@ def grained(series: TiltSeries, fitted: Refined) -> Refined:
         return fitted
     volume = fitted.particle.volume
     mean = projections(volume, series)
-    variance = noise_variance(series.replace(data=mean.astype(np.float32)))
+    if not mean.any(axis=(1, 2, 3)).all():
+        return fitted  # without a channel that the data hold it is no particle of theirs; its misfit says so
+    variance = (
+        np.maximum(mean, 0) / series.gain if noise_kind(series) == "poisson" else noise_variance(series)
+    )
     assert variance is not None
     where = mean > INSIDE * mean.max()
     if series.valid is not None:

@@ -164,7 +164,9 @@ class _Fit:
         start, least = (self.moved, self.bent, self.densities), self._cost(mean, mean)
         for part in PARTS_OF_A_STEP:
             self._move(start, part * change)
-            if self._cost(self._mean(), mean) < least:
+            if (
+                self.densities.any(axis=0).all() and self._cost(self._mean(), mean) < least
+            ):  # no channel is lost
                 return float(np.abs(part * change[: -self.densities.size]).max(initial=0))
         self.moved, self.bent, self.densities = start
         return 0.0

@@ -43,12 +43,13 @@ class SkinFeature:
         """Mass thickness in the volume under test."""
         return self.strength(self.volume, 0.0)[0]
 
-    def explained(self, series: TiltSeries) -> SkinFeature:
+    def explained(self, series: TiltSeries, *, grain: bool = True) -> SkinFeature:
         """The same skin, its absence the particle that the data want, the skin made shell.
 
         Fitted without a skin (`napari_dipmtv.trust.refine`), the core would come to the surface in its place.
         """
-        found = grained(series, refine(series, self.segmentation))
+        found = refine(series, self.segmentation)
+        found = grained(series, found) if grain else found
         names = [name.rsplit(" ", 1)[-1] for name in found.shape.names]
         if "skin" not in names or "shell" not in names:
             return replace(self, bare=found)

@@ -58,15 +58,18 @@ class VoidFeature:
         """Centre of mass (z, y, x)."""
         return np.asarray(np.argwhere(self.mask).mean(axis=0))
 
-    def explained(self, series: TiltSeries) -> VoidFeature:
+    def explained(self, series: TiltSeries, *, grain: bool = True) -> VoidFeature:
         """The same void, its absence the best particle without it that the data know (`napari_dipmtv.trust.refine`)."""
         phases, value = self.segmentation, self.segmentation.labels
         gone = self.mask & phases.mask(VOID)
         if gone.any():
             value = value[tuple(distance_transform_edt(gone, return_distances=False, return_indices=True))]
         found = refine(series, Segmentation(value, phases.phases, phases.voxel_nm))
-        whole = refine(series, phases) if gone.any() else found  # the void leaves residuals that are no grain
-        found = replace(found, grain=grained(series, whole).grain)
+        if grain:
+            whole = (
+                refine(series, phases) if gone.any() else found
+            )  # the void leaves residuals that are no grain
+            found = replace(found, grain=grained(series, whole).grain)
         return replace(self, bare=found)
 
     def drawn(self, random: np.random.Generator) -> VoidFeature:
