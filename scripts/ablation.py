@@ -218,8 +218,8 @@ def row(name: str, runs: Sequence[dict[str, Any]]) -> str:
     cells = (
         f"{median(runs, lambda r: r['nrmse']):.3f}",
         f"{median(runs, lambda r: r['ssim']):.3f}",
-        f"{median(known, lambda r: r['iou']['FeO']):.3f}",
-        f"{median(known, lambda r: r['iou']['Fe3O4']):.3f}",
+        f"{median(known, lambda r: r['iou']['FeO']):.3f}" if known else "",
+        f"{median(known, lambda r: r['iou']['Fe3O4']):.3f}" if known else "",
         void,
         best,
         f"{median(runs, lambda r: r['iterations']):.0f}",
@@ -249,7 +249,7 @@ def figure(runs: Sequence[dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     shown = [name for name in VARIANTS if ":" not in name]
-    colours = {name: f"C{i}" if i < 10 else "black" for i, name in enumerate(shown)}
+    colours = dict(zip(shown, [*(f"C{i}" for i in range(10)), "gold", "black"], strict=True))
     drawing = Figure(figsize=(10, 4.6), layout="constrained")
     along, over = drawing.subplots(1, 2)
     for name in shown:

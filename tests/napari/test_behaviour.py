@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from npe2 import PluginManifest
-from plugin_fakes import CHANNELS, Steps, cube, maps, press, series
+from plugin_fakes import CHANNELS, TILTS, Steps, cube, maps, press, series
 from qtpy.QtCore import Qt, QTimer
 
 from napari_dipmtv import pipeline
@@ -24,7 +24,7 @@ from napari_dipmtv._napari.bench import Bench
 from napari_dipmtv._napari.main_widget import MainWidget
 from napari_dipmtv._napari.preferences import Preferences, preferences
 from napari_dipmtv._napari.reconstruct_widget import ReconstructWidget
-from napari_dipmtv.data import TiltSeries
+from napari_dipmtv.data import Alignment, TiltSeries
 from napari_dipmtv.settings.align import AlignSettings
 from napari_dipmtv.settings.inspect import SegmentSettings
 from napari_dipmtv.settings.spectra import PrepareSettings, ReferenceSettings, UnmixSettings
@@ -167,11 +167,14 @@ AT_ONCE: list[tuple[str, Callable[[Bench], None], str]] = [
 def test_f44_cancel_at_any_stage(
     bench: Bench, qtbot: Any, monkeypatch: pytest.MonkeyPatch, verb: str, begin: Any, stage: Any
 ) -> None:
-    steps = Steps(100_000, value=lambda i: cube(level=i))
+    aligning = verb == "align_states"
+    steps = Steps(
+        100_000, value=lambda i: Alignment(np.zeros((len(TILTS), 2))) if aligning else cube(level=i)
+    )
     monkeypatch.setattr(pipeline, verb, lambda *_: steps())
     begin(bench)
     qtbot.waitUntil(lambda: steps.done > 2)
-    with qtbot.waitSignal(bench.job.ended, timeout=1000):
+    with qtbot.waitSignal(bench.job.ended, timeout=5000):
         bench.job.cancel()
     assert steps.closed
     assert not bench.session.has(stage)

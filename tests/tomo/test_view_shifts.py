@@ -14,7 +14,7 @@ from napari_dipmtv.settings.tomo import DipSettings
 from napari_dipmtv.tomo.reconstruct import reconstruct, reconstruct_states
 from napari_dipmtv.tomo.view_shifts import SCALE_PX, ViewShifts
 
-SETTINGS = DipSettings(iterations=100, filters=(8, 16), skips=(0, 0), cavities=False, polish=0)
+SETTINGS = DipSettings(iterations=120, filters=(8, 16), skips=(0, 0), cavities=False, polish=0, seed=1)
 
 
 def planted_px() -> torch.Tensor:

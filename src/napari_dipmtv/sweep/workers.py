@@ -64,7 +64,7 @@ def distributed(
     as_completed: Any = _package().as_completed
     futures = {client.submit(work, *arguments, pure=False): key for key, arguments in jobs.items()}
     try:
-        for future in as_completed(list(futures)):
+        for future in as_completed(list(futures), loop=client.loop):
             yield futures[future], future.result()
             future.release()  # the scheduler need not keep what is stored
     finally:
@@ -127,7 +127,7 @@ def cluster(scheduler: str | None, workers: int, threads: int) -> Iterator[Any]:
     with dask.config.set({"distributed.scheduler.allowed-failures": _TRIES, **_QUIET}):
         if scheduler is not None:
             try:
-                client = package.Client(scheduler, timeout="15s")
+                client = package.Client(scheduler, timeout="15s", set_as_default=False)
             except (OSError, ValueError) as error:
                 advice = "Start `dask scheduler` there, or leave --scheduler out for local workers"
                 raise InputError(expected(f"scheduler {scheduler}", "an answer", error, advice)) from error
@@ -141,7 +141,7 @@ def cluster(scheduler: str | None, workers: int, threads: int) -> Iterator[Any]:
                 package.LocalCluster(
                     n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
                 ) as local,
-                package.Client(local) as client,
+                package.Client(local, set_as_default=False) as client,
             ):
                 yield client
         finally:

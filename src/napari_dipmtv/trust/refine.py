@@ -44,6 +44,7 @@ SHARED_PX = (
     0.4  # standard deviation of the shared ones of the lowest degree; of the others by one over the degree
 )
 GRAIN_SPREAD = 0.4  # standard deviation of its logarithm
+DRAWS, LEAST_LEFT = 20, 0.25  # draws for one particle like it, and the share of each phase that it must keep
 FEWEST_COUNTS = 2.0  # expected counts below this have the variance of this: edges are not placed to better
 
 
@@ -71,8 +72,12 @@ class Refined:
     grain: float = 0.0
 
     def deformed(self, random: np.random.Generator) -> Refined:
-        """Give another particle like it: boundaries deformed at random, densities kept but for the grain."""
-        other = self.moved(self.shape.deformed(random))
+        """Give another particle like it: boundaries deformed at random, densities kept but for the grain.
+
+        Draws in which a thin phase all but vanished are drawn again: that it is there is known.
+        """
+        draws = (self.moved(self.shape.deformed(random)) for _ in range(DRAWS))
+        other = next((one for one in draws if self._is_whole(one)), self)
         if not self.grain:
             return other
         volume = other.particle.volume
@@ -80,6 +85,11 @@ class Refined:
         field = 1 + np.float32(size) * grain_field(volume.data.shape[1:], random)
         grainy = volume.replace(data=volume.data * np.clip(field, 0, None))
         return replace(other, particle=replace(other.particle, volume=grainy))
+
+    def _is_whole(self, other: Refined) -> bool:
+        there = other.particle.sizes_nm3
+        phases = ((name, size) for name, size in self.particle.sizes_nm3.items() if name != VOID)
+        return all(there.get(name, 0.0) >= LEAST_LEFT * size for name, size in phases)
 
     def moved(self, distances: F32) -> Refined:
         """Give the particle of other level sets (p + 1, z, y, x), drawn sharp, its densities kept."""
