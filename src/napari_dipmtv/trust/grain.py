@@ -15,7 +15,7 @@ from scipy.ndimage import convolve, gaussian_filter
 from napari_dipmtv.data import F32, F64, TiltSeries
 from napari_dipmtv.trust.planted import grain_field
 from napari_dipmtv.trust.refine import Refined, refine
-from napari_dipmtv.trust.resample import generator, noise_kind, noise_variance, projections
+from napari_dipmtv.trust.resample import generator, noise_kind, projections
 
 SHARED_PX = 1.5  # residuals are averaged over patches of this size; the noise of single pixels fades
 INSIDE = 0.2  # of the largest expected value: pixels that count
@@ -26,21 +26,21 @@ _GRAIN = 9  # place in the random numbers of a study
 
 
 def grained(series: TiltSeries, fitted: Refined) -> Refined:
-    """Give a fitted particle the fluctuations that its residuals show; none where the maps carry no statistics.
+    """Give a fitted particle the fluctuations that its residuals show, where the maps are counts.
+
+    Maps with a covariance were interpolated when they were aligned: their neighbouring pixels share noise, which would
+    be taken for fluctuations, so they are given none.
 
     ``grain² = TRIED² (S - 1) / G`` with the mean square ``S`` of the smoothed residuals over that of noise, and ``G``
     that of a particle with fluctuations of `TRIED` that is fitted in the same way: the fit takes up more than half.
     """
-    if noise_kind(series) == "residual":
+    if noise_kind(series) != "poisson":
         return fitted
     volume = fitted.particle.volume
     mean = projections(volume, series)
     if not mean.any(axis=(1, 2, 3)).all():
         return fitted  # without a channel that the data hold it is no particle of theirs; its misfit says so
-    variance = (
-        np.maximum(mean, 0) / series.gain if noise_kind(series) == "poisson" else noise_variance(series)
-    )
-    assert variance is not None
+    variance = np.maximum(mean, 0) / series.gain
     where = mean > INSIDE * mean.max()
     if series.valid is not None:
         where &= series.valid
