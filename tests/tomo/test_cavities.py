@@ -115,7 +115,7 @@ def test_a_misfit_without_noise_has_no_evidence() -> None:
 def test_separate_networks_open_the_cavity_of_all_channels() -> None:
     """DIP-TV: one test for all networks; its shape is fitted in each, and the run says what was found."""
     truth = with_void(particle(24))
-    settings = DipSettings(iterations=48, filters=(8, 16, 16), average=0.5, held_out=0)
+    settings = DipSettings(iterations=64, filters=(8, 16, 16), average=0.5, held_out=0, precision="float32")
     problem = pose(counted(truth, 20.0), CPU)
     inside = ball(PLANTED, (24, 24, 24)).numpy() == 1
     depth = []
