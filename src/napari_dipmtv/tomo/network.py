@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from napari_dipmtv.settings.tomo import DipOutput
+from napari_dipmtv.tomo.repeatable import BatchNorm, Convolution
 
 SLOPE = 0.01  # of every LeakyReLU
 
@@ -60,7 +61,7 @@ class DipNetwork(nn.Module):
         )
         self.widths = skips
         self.head = nn.Sequential(
-            _conv(filters[0], head, 3), nn.Conv3d(head, channels, 3, padding=1, padding_mode="reflect")
+            _conv(filters[0], head, 3), Convolution(head, channels, 3, padding=1, padding_mode="reflect")
         )
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
@@ -90,8 +91,8 @@ def lay_out(network: DipNetwork, order: torch.memory_format) -> None:
 
 def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Sequential:
     mode: Literal["zeros", "reflect"] = "zeros" if stride > 1 or size == 1 else "reflect"
-    conv = nn.Conv3d(inputs, outputs, size, stride, padding=size // 2, padding_mode=mode)
-    return nn.Sequential(conv, nn.BatchNorm3d(outputs), nn.LeakyReLU(SLOPE))
+    conv = Convolution(inputs, outputs, size, stride, padding=size // 2, padding_mode=mode)
+    return nn.Sequential(conv, BatchNorm(outputs), nn.LeakyReLU(SLOPE))
 
 
 def _encoder(inputs: int, outputs: int) -> nn.Sequential:
@@ -99,6 +100,4 @@ def _encoder(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def _decoder(below: int, skip: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.BatchNorm3d(below + skip), _conv(below + skip, outputs, 3), _conv(outputs, outputs, 1)
-    )
+    return nn.Sequential(BatchNorm(below + skip), _conv(below + skip, outputs, 3), _conv(outputs, outputs, 1))
