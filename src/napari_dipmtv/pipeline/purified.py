@@ -10,9 +10,8 @@ from napari_dipmtv.settings.spectra import ReferenceSettings, UnmixSettings
 from napari_dipmtv.settings.tomo import CsTvSettings
 from napari_dipmtv.states import run
 
-TV_STRENGTH = (
-    0.05  # less than for a picture: thin layers keep their contrast, and what noise does is corrected
-)
+# less than for a picture: thin layers keep their contrast, and what noise does is corrected
+TV_STRENGTH = 0.05
 
 
 def purified_in_volume(

@@ -20,9 +20,8 @@ from napari_dipmtv.tomo.fused_problem import FusedProblem, weighted
 from napari_dipmtv.tomo.problem import Problem
 
 GUIDE_ITERATIONS = 150  # of the fused volume that the network looks at; the network adds the detail
-REHEARSALS = (
-    120  # towards it, four times those towards CS-TV: far from the goal the many HAADF counts lead astray
-)
+# towards it, four times those towards CS-TV: far from the goal the many HAADF counts lead astray
+REHEARSALS = 120
 FAINTEST = 1e-3  # of the largest weight: one that the slice totals put at 0 must be able to grow
 INSIDE = (1.02, 1.98)  # where a learnt exponent may begin; at the ends of (1, 2) it could not move
 

@@ -11,9 +11,8 @@ from napari_dipmtv.settings.tomo import TvKind
 from napari_dipmtv.tomo.data_term import DataMisfit
 from napari_dipmtv.tomo.total_variation import total_variation
 
-STRENGTH = (
-    0.01  # of the relative total variation; far too little to make a volume of, enough to keep noise low
-)
+# of the relative total variation; far too little to make a volume of, enough to keep noise low
+STRENGTH = 0.01
 PATIENCE = 20  # steps without progress
 
 

@@ -7,9 +7,8 @@ import torch
 from napari_dipmtv.projection.projector import Projector
 from napari_dipmtv.projection.shifted import ShiftedProjector
 
-SCALE_PX = (
-    5.0  # of the parameters, so that a step of the network's learning rate is some hundredths of a pixel
-)
+# of the parameters, so that a step of the network's learning rate is some hundredths of a pixel
+SCALE_PX = 5.0
 
 
 class ViewShifts(torch.nn.Module):
