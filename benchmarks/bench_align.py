@@ -1,8 +1,9 @@
 """Plant shifts, axis angles and offsets in noisy counts of three particles, and tell how well they are found again.
 
 Every view is drawn from the particle itself, turned and displaced, so nothing was interpolated before the search.
-``python benchmarks/bench_align.py [plants per shape]`` prints one line per plant and the distribution. The bound is the
-standard error that the same counts would allow if the particle were known and only the pose were looked for.
+``python benchmarks/bench_align.py [plants per shape] [first seed]`` prints one line per plant and the distribution.
+The bound is the standard error that the same counts would allow if the particle were known and only the pose were
+looked for.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ DARK = 0.05  # counts per pixel of the vacuum, for a finite weight
 SHIFT_PX, ANGLE_DEG, OFFSET_PX = 8.0, 3.0, 5.0  # largest that are planted
 
 
-def main(plants: int) -> None:
+def main(plants: int = 10, first: int = 0) -> None:
     """Plant, align, compare."""
     print("| particle | field | y / px | x / px | offset / px | angle / deg | its error | bound | CPU s |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     rows = []
     for number, shape in enumerate(SHAPES):
-        for seed in range(plants):
+        for seed in range(first, first + plants):
             field_px = FIELDS_PX[seed % len(FIELDS_PX)]
             maps, planted = plant(shape, field_px, 1000 * number + seed)
             begin = time.process_time()
@@ -138,4 +139,4 @@ def errors(found: Alignment, planted: Alignment) -> tuple[float, float, float, f
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10)
+    main(*(int(word) for word in sys.argv[1:]))

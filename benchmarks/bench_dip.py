@@ -208,24 +208,14 @@ def main() -> None:
             if chosen.write:  # each as soon as it is there
                 CURVES.write_text(json.dumps(curves))
     packages = tuple(name for name in ("torch", "numpy", "deepinv") if find_spec(name))
-    head = (
-        "code",
-        "seeds",
-        "best NRMSE",
-        "SSIM there",
-        "at step",
-        "time to it",
-        "ours to the same",
-        "ratio",
-        "one step",
-    )
+    merits = ("best NRMSE", "SSIM there", "at step", "time to it", "ours to the same", "ratio", "one step")
     text = (
         f"By `benchmarks/bench_dip.py` on {cube()[2]}, 9 tilts, 27 % noise; processor time of one thread on "
         f"{report.machine(packages)}\nEach at its best step, found with the truth in hand; preparation counts; medians "
         f"of the seeds. "
         f"* of slices {', '.join(map(str, SLICES))}, as is ours beside\nit; their time is scaled to the slices that "
         f"hold counts. SSIM: 3-D. The first volumes of ours are those of CS-TV.\n\n"
-        f"{report.table(head, rows(curves))}\n\n![Error over time]({CURVES.stem}.png)"
+        f"{report.table(('code', 'seeds', *merits), rows(curves))}\n\n![Error over time]({CURVES.stem}.png)"
     )
     if chosen.write:
         draw(curves)
