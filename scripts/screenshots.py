@@ -49,7 +49,7 @@ def main() -> None:
         button.click()
 
     def finish() -> None:
-        wait_until(lambda: not job.running, 600)
+        wait_until(lambda: not job.running, 1800)
 
     def save(name: str) -> None:
         settle(0.4)
@@ -99,7 +99,12 @@ def main() -> None:
     reconstruct.stream.pace.setValue(0.5)
     inspect.level.setValue(LEVEL)
     frames: list[np.ndarray] = []
-    job.preview.connect(lambda *_: QTimer.singleShot(0, lambda: frames.append(canvas(viewer))))
+
+    def film(*_: object) -> None:
+        if not dock.bench.making_layers:
+            QTimer.singleShot(0, lambda: frames.append(canvas(viewer)))
+
+    job.preview.connect(film)
     press(4, reconstruct.job_bar.start)
     wait_until(lambda: job.progress.iteration >= DIP.iterations // 3, 600)
     save("5_streaming")

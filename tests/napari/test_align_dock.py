@@ -59,7 +59,7 @@ def test_arrow_keys_move_the_shown_view_as_often_as_they_are_pressed(
     np.testing.assert_allclose(moved.alignment.shifts_px[3], (0.5, -2.0))
     assert np.allclose(moved.data[:, 2], maps().data[:, 2], atol=1e-3)
     assert not np.allclose(moved.data[:, 3], maps().data[:, 3], atol=0.1)
-    assert dock.nudges.words.text() == "view 4: +2, -0.5 px"
+    assert dock.nudges.words.text() == "view 3: +2, -0.5 px"
 
 
 def test_keys_undo_and_redo_to_the_very_alignment(dock: AlignWidget, bench: Bench, qtbot: Any) -> None:
@@ -134,7 +134,7 @@ def test_a_view_is_left_out_and_used_again(dock: AlignWidget, bench: Bench, qtbo
     assert [bool(v.any()) for v in series.valid] == [True, True, True, False, True]
     assert dock.form.value().exclude_views == (3,)
     assert bench.align_settings.exclude_views == (3,)
-    assert dock.nudges.words.text() == "view 4 left out"
+    assert dock.nudges.words.text() == "view 3 left out"
     assert dock.nudges.leave_out.text() == "Use again"
     show_view(bench, 1)
     assert dock.nudges.leave_out.text() == "Leave out"

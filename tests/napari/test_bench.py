@@ -59,9 +59,8 @@ def test_a_run_streams_and_ends_in_the_session(
 ) -> None:
     with qtbot.waitSignal(ready.job.preview, timeout=5000):
         start(ready)
-    qtbot.waitUntil(lambda: bool(names(ready)))
+    qtbot.waitUntil(lambda: ready.layers.viewer.dims.ndisplay == 3)  # the last that the first preview brings
     assert names(ready) == ["FeO (DIPm-TV, running)", "Fe3O4 (DIPm-TV, running)"]
-    assert ready.layers.viewer.dims.ndisplay == 3
     assert ready.layers.half_cut.enabled  # so that the void is seen while it forms
     streamed = [layer for layer in ready.layers.viewer.layers if layer.ndim == 3]
     with qtbot.waitSignal(ready.results_changed, timeout=5000):
@@ -121,7 +120,7 @@ def test_f40_deleting_streamed_layers_stops_the_stream_and_keeps_the_run(
     ready: Bench, steps: Steps, qtbot: Any, errors: list[str]
 ) -> None:
     start(ready)
-    qtbot.waitUntil(lambda: bool(names(ready)))
+    qtbot.waitUntil(lambda: len(names(ready)) == 2)
     for layer in [layer for layer in ready.layers.viewer.layers if layer.ndim == 3]:
         ready.layers.viewer.layers.remove(layer)
     with qtbot.waitSignal(ready.results_changed, timeout=5000):

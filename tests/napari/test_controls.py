@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QMenu,
+    QPlainTextEdit,
     QProgressBar,
     QScrollBar,
     QTabBar,
@@ -40,6 +41,7 @@ KINDS = (
     QAbstractSpinBox,
     QComboBox,
     QLineEdit,
+    QPlainTextEdit,
     QProgressBar,
 )
 # numbers that count something and say so in their words, or are pure ratios
@@ -118,6 +120,16 @@ def test_every_control_has_a_tooltip(docks: list[QWidget]) -> None:
     assert [name(control) for control in found if not told(control)] == []
 
 
+def test_an_empty_field_says_what_that_means(docks: list[QWidget]) -> None:
+    fields = [control for control in controls(docks) if isinstance(control, (QLineEdit, QPlainTextEdit))]
+    assert len(fields) > 50
+    assert [name(field) for field in fields if not field.placeholderText() and not said(field)] == []
+
+
+def said(field: Any) -> str:
+    return str(field.toPlainText() if isinstance(field, QPlainTextEdit) else field.text())
+
+
 def test_every_action_of_a_menu_has_a_tooltip(docks: list[QWidget]) -> None:
     menus = [menu for dock in docks for menu in dock.findChildren(QMenu)]
     actions = [action for menu in menus for action in menu.actions() if not action.isSeparator()]
@@ -147,6 +159,22 @@ def in_form(control: QWidget) -> bool:
     while place is not None and not isinstance(place, SettingsForm):
         place = place.parent()
     return place is not None
+
+
+def test_every_preference_says_what_it_does_and_in_which_unit(repository: Path) -> None:
+    """They stand in napari's own dialog, which shows the title and has the description as tooltip."""
+    manifest = PluginManifest.from_file(repository / "napari.yaml")
+    found = [
+        (name, knob)
+        for group in manifest.contributions.configurations.values()
+        for name, knob in group.properties.items()
+    ]
+    assert len(found) >= 6
+    assert [name for name, knob in found if not (knob.title and knob.description)] == []
+    units = {"_s": "seconds", "_min": "minutes"}
+    wanted = [(unit, knob.title) for name, knob in found for end, unit in units.items() if name.endswith(end)]
+    assert len(wanted) == 2
+    assert all(unit in title for unit, title in wanted)
 
 
 def test_what_is_disabled_says_what_it_waits_for(docks: list[QWidget]) -> None:
@@ -185,6 +213,17 @@ def test_nothing_is_clipped_in_a_narrow_dock_with_letters_of_125_percent(
             if control.isVisible() and control.text() and place.width() < needed:
                 clipped.append((main.panels[index].title, control.text(), place.width(), needed))
     assert sorted(set(clipped)) == []
+
+
+def test_a_narrow_dock_has_fewer_steps_beside_each_other(docks: list[QWidget], qtbot: Any) -> None:
+    main: Any = docks[0]
+    main.show()
+    for width, columns in ((280, 2), (420, 3)):
+        main.resize(width, 800)
+        qtbot.waitUntil(lambda width=width: main.width() == width)
+        qtbot.wait(10)
+        heights = [main.steps.button(i).y() for i in range(4)]
+        assert [heights.count(heights[0]), heights[columns] > heights[0]] == [columns, True]
 
 
 def test_a_run_on_offer_says_its_unit(qtbot: Any) -> None:

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from napari_dipmtv._napari.bench import Bench
 from napari_dipmtv._napari.fuse_box import FuseBox
 from napari_dipmtv._napari.haadf_source import HaadfSource
+from napari_dipmtv._napari.main_widget import MainWidget
 from napari_dipmtv._napari.project_file import stage_settings
 from napari_dipmtv._napari.reconstruct_widget import ReconstructWidget
 from napari_dipmtv._napari.sources import MapSource
@@ -24,7 +25,7 @@ from napari_dipmtv.cli.app import app
 from napari_dipmtv.data import TiltSeries
 from napari_dipmtv.errors import InputError
 from napari_dipmtv.io.map_folder import save_maps
-from napari_dipmtv.io.project import Project, load_project, save_project
+from napari_dipmtv.io.project import Inputs, Project, load_project, save_project
 from napari_dipmtv.io.volumes import load_volume
 from napari_dipmtv.settings.fused import FusedSettings
 from napari_dipmtv.settings.tomo import SirtSettings
@@ -164,3 +165,28 @@ def test_what_cannot_be_fused_is_told(ready: Bench, haadf: HaadfSource) -> None:
     ready.session.load("tilt_series", ready.session.value("tilt_series"))
     with pytest.raises(InputError):
         ready.fuse(haadf.replace(align=True), "fused", QUICK, "cpu", None)
+
+
+def test_a_fused_project_of_aligned_maps_opens_by_a_drop_and_is_saved_again(
+    bench: Bench, qtbot: Any, haadf: HaadfSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `simulate-fused` writes one: the maps come aligned, so that there are none before the alignment."""
+    errors: list[str] = []
+    monkeypatch.setattr("napari_dipmtv._napari.runs.show_error", errors.append)
+    folder = save_maps(assume_aligned(maps(n=16)), tmp_path / "aligned")[0].parent
+    given = haadf.in_project()
+    inputs = Inputs(map_folder=folder, **given)
+    project = Project(inputs=inputs, output=tmp_path / "out", aligned=True)
+    path = save_project(project, tmp_path / "fused.dipmtv.json")
+    main = MainWidget(bench.viewer_for_test)
+    qtbot.addWidget(main)
+    with qtbot.waitSignal(bench.job.finished, timeout=20_000):
+        main.panels[0].open_paths([path])
+    qtbot.waitUntil(lambda: not bench.job.running)
+    assert errors == []
+    assert bench.project().inputs == inputs
+    assert load_project(path).inputs == inputs  # kept up to date by itself
+    assert main.panels[0].status.text().endswith("They are aligned already: go on with step 5.")
+    assert main.panels[3].status.text() == "The maps came aligned. Go on with step 5."
+    assert main.steps.button(0).text() == "✓ Load"
+    assert main.panels[4].fuse.start.isEnabled()

@@ -12,6 +12,7 @@ from plugin_fakes import CHANNELS, TILTS, cube, maps, series
 
 from napari_dipmtv._napari.half_cut import HalfCut
 from napari_dipmtv._napari.layers import Layers
+from napari_dipmtv._napari.turns import at_once
 from napari_dipmtv._napari.view_angle import look_flat, look_into
 from napari_dipmtv.data import ChannelMaps, Segmentation
 from napari_dipmtv.errors import InputError
@@ -103,7 +104,7 @@ def test_channels_that_are_gone_go_from_the_viewer(viewer: ViewerModel, layers: 
 
 
 def test_limits_that_somebody_set_stay(viewer: ViewerModel, layers: Layers) -> None:
-    layers.stream(cube(), "running")
+    at_once(layers.grow(cube(), "running"))
     viewer.layers[0].contrast_limits = (0.1, 0.7)
     layers.stream(cube(level=3), "running")
     assert viewer.layers[0].contrast_limits == [0.1, 0.7]
@@ -111,7 +112,7 @@ def test_limits_that_somebody_set_stay(viewer: ViewerModel, layers: Layers) -> N
 
 
 def test_f40_a_deleted_streamed_layer_stays_deleted(viewer: ViewerModel, layers: Layers) -> None:
-    assert layers.stream(cube(), "running")
+    at_once(layers.grow(cube(), "running"))
     del viewer.layers[0]
     assert layers.stream(cube(level=2), "running")
     assert len(viewer.layers) == 1
@@ -124,7 +125,7 @@ def test_f40_a_deleted_streamed_layer_stays_deleted(viewer: ViewerModel, layers:
 
 
 def test_f41_renamed_reordered_hidden_and_edited_layers(viewer: ViewerModel, layers: Layers) -> None:
-    layers.stream(cube(), "running")
+    at_once(layers.grow(cube(), "running"))
     viewer.layers[0].name = "mine"
     viewer.layers[1].visible = False
     viewer.layers.move(0, 2)
@@ -141,7 +142,7 @@ def test_a_result_that_was_never_streamed_is_shown(viewer: ViewerModel, layers: 
 
 
 def test_an_abandoned_stream_leaves_nothing(viewer: ViewerModel, layers: Layers) -> None:
-    layers.stream(cube(), "running")
+    at_once(layers.grow(cube(), "running"))
     layers.end_stream()
     assert len(viewer.layers) == 0
     layers.end_stream()  # nothing streamed: nothing to do
@@ -176,7 +177,7 @@ def test_the_camera_looks_at_the_open_side(
 ) -> None:
     layers.show_volume(cube(), "SIRT", "volume 0")
     cut = HalfCut(True, axis, 0.0, flip)
-    look_into(viewer, cut)
+    at_once(look_into(viewer, cut))
     kept = np.array(cut.planes()[0]["normal"])
     looking = np.array(viewer.scene.camera.view_direction)
     assert viewer.dims.ndisplay == 3
@@ -187,7 +188,7 @@ def test_flat_views_pass_through_the_middle(viewer: ViewerModel, layers: Layers)
     layers.show_maps(maps(), "maps")
     layers.show_volume(cube(), "SIRT", "volume 0")
     for plane, displayed in (("xz", ("z", "x")), ("zy", ("y", "z")), ("xy", ("y", "x"))):
-        look_flat(viewer, plane)
+        at_once(look_flat(viewer, plane))
         names = dict(zip(range(4), ("tilt", "z", "y", "x"), strict=True))
         assert tuple(names[axis] for axis in viewer.dims.displayed) == displayed
         assert all(abs(viewer.dims.point[axis]) <= 0.25 for axis in (1, 2, 3))

@@ -163,7 +163,7 @@ def test_reopen_where_one_was(worked: Bench, qtbot: Any, tmp_path: Path, errors:
     main = MainWidget(viewer)
     qtbot.addWidget(main)
     with qtbot.waitSignal(other.job.finished, timeout=20_000):
-        other.open_project(path)
+        main.panels[0].open_paths([path])  # dropped
     qtbot.waitUntil(lambda: not other.job.running)
     assert errors == []
     assert np.array_equal(

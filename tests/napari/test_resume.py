@@ -56,6 +56,15 @@ def window(qtbot: Any) -> tuple[ViewerModel, ReconstructWidget]:
     return viewer, dock
 
 
+def aligned_dock(bench: Bench, qtbot: Any) -> ReconstructWidget:
+    """Step 5 with an aligned series, on the processor."""
+    dock = ReconstructWidget(bench.viewer_for_test)
+    qtbot.addWidget(dock)
+    dock.device.setCurrentIndex(dock.device.findData("cpu"))
+    bench.session.put("tilt_series", ALIGNED)
+    return dock
+
+
 def click(button: Any, wait_for: Any, qtbot: Any) -> None:
     assert button.isEnabled(), button.toolTip()
     with qtbot.waitSignal(wait_for, timeout=60_000):
@@ -139,10 +148,7 @@ def test_f38_a_closed_window_leaves_a_run_that_the_project_goes_on_with(
 def test_a_finished_run_is_extended_and_another_alignment_is_offered_nothing(
     bench: Bench, qtbot: Any, cache: Path
 ) -> None:
-    dock = ReconstructWidget(bench.viewer_for_test)
-    qtbot.addWidget(dock)
-    dock.device.setCurrentIndex(dock.device.findData("cpu"))
-    bench.session.put("tilt_series", ALIGNED)
+    dock = aligned_dock(bench, qtbot)
     assert dock.resume.isHidden()
     with qtbot.waitSignal(bench.job.finished, timeout=20_000):
         start(dock, 4, qtbot)
@@ -168,10 +174,7 @@ def test_a_finished_run_is_extended_and_another_alignment_is_offered_nothing(
 
 
 def test_cancel_leaves_the_checkpoints_that_were_there(bench: Bench, qtbot: Any, cache: Path) -> None:
-    dock = ReconstructWidget(bench.viewer_for_test)
-    qtbot.addWidget(dock)
-    dock.device.setCurrentIndex(dock.device.findData("cpu"))
-    bench.session.put("tilt_series", ALIGNED)
+    dock = aligned_dock(bench, qtbot)
     start(dock, 10_000, qtbot)
     hold(bench, qtbot)
     click(dock.job_bar.cancel, bench.job.ended, qtbot)
@@ -191,10 +194,7 @@ def test_cancel_leaves_the_checkpoints_that_were_there(bench: Bench, qtbot: Any,
 
 def test_an_empty_window_offers_what_the_last_one_left(qtbot: Any, bench: Bench, errors: list[str]) -> None:
     """As after a crash with data of no project: the aligned maps come back with the run."""
-    dock = ReconstructWidget(bench.viewer_for_test)
-    qtbot.addWidget(dock)
-    dock.device.setCurrentIndex(dock.device.findData("cpu"))
-    bench.session.put("tilt_series", ALIGNED)
+    dock = aligned_dock(bench, qtbot)
     start(dock, 60, qtbot)
     hold(bench, qtbot)
     bench.job.shutdown()
@@ -212,10 +212,7 @@ def test_a_run_of_another_window_is_neither_offered_nor_forgotten_nor_written_to
     bench: Bench, qtbot: Any, cache: Path, errors: list[str]
 ) -> None:
     """Two windows on one cache: the checkpoints belong to who began the run, until that window is gone."""
-    dock = ReconstructWidget(bench.viewer_for_test)
-    qtbot.addWidget(dock)
-    dock.device.setCurrentIndex(dock.device.findData("cpu"))
-    bench.session.put("tilt_series", ALIGNED)
+    dock = aligned_dock(bench, qtbot)
     start(dock, 60, qtbot)
     hold(bench, qtbot)
     bench.job.shutdown()  # leaves a run, which another process now goes on with

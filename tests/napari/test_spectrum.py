@@ -196,7 +196,10 @@ def test_the_fit_shows_background_references_and_residual(bench: Bench, qtbot: A
     }
     assert shown["fit of the low loss", "+ FeO"] == LINE_COLOURS[0]  # the orange of its map
     assert shown["fit of the low loss", "+ Fe3O4"] == LINE_COLOURS[1]
-    assert shown["low loss", "pixel"] == shown["fit of the low loss", "residual"] not in LINE_COLOURS
+    assert shown["low loss", "pixel"] not in LINE_COLOURS
+    assert (
+        shown["fit of the low loss", "residual"] == LINE_COLOURS[-1]
+    )  # gray: the pixel is drawn in full beside it
     assert not panel(widget.plot, "fit of the low loss").patches  # no window is dragged there
     assert "fit of the low loss" in table(widget.curves)
     widget.fit.setChecked(False)

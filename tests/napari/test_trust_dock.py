@@ -20,6 +20,7 @@ from napari_dipmtv._napari.bench import Bench, bench_of
 from napari_dipmtv._napari.session import ADVICE, Reconstruction
 from napari_dipmtv._napari.trust_widget import PRESETS, TrustWidget, marked
 from napari_dipmtv.data import TiltSeries, Volume
+from napari_dipmtv.errors import InputError
 from napari_dipmtv.phantom import count_series, make_volume
 from napari_dipmtv.settings.inspect import SegmentSettings
 from napari_dipmtv.settings.phantom import PhantomSettings
@@ -124,6 +125,25 @@ def test_how_thorough_fills_the_settings_and_the_button_names_the_feature(bench:
         assert widget.depth.currentText() == name
     widget.form.field("repeats").setValue(57)
     assert widget.depth.currentText() == "own settings"
+
+
+def test_a_study_that_fails_before_its_first_answer_says_so(
+    ready: Bench, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is being made any more, and the plot does not say that it were."""
+
+    def failing(*asked: Any, **words: Any) -> Iterator[State[Study]]:
+        yield next(study(*asked, **words))
+        raise InputError("particle: expected room for a ball, got none. Bin the maps less.")
+
+    monkeypatch.setattr("napari_dipmtv.trust.study.study", failing)
+    monkeypatch.setattr("napari_dipmtv._napari.runs.show_error", lambda _: None)
+    widget = dock(ready, qtbot)
+    with qtbot.waitSignal(ready.job.failed, timeout=60_000):
+        press(widget.job_bar.start, qtbot)
+    assert [text.get_text() for text in widget.plot.figure.texts] == ["There is no answer yet"]
+    assert widget.job_bar.text.text().startswith("⚠ particle: expected room")
+    assert widget.job_bar.start.isEnabled()
 
 
 class Held:

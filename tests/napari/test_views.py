@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,7 @@ from napari_dipmtv._napari.inspect_widget import InspectWidget
 from napari_dipmtv._napari.layer_data import typical
 from napari_dipmtv._napari.loss_plot import loss_panels
 from napari_dipmtv._napari.ortho import plane
+from napari_dipmtv._napari.plots import Plot
 from napari_dipmtv._napari.profile import TEN_TO_NINETY, line_profile, strongest_edge
 from napari_dipmtv._napari.reconstruct_widget import ReconstructWidget
 from napari_dipmtv._napari.session import Reconstruction
@@ -218,6 +222,24 @@ def test_losses_of_one_kind_share_a_panel() -> None:
     assert loss_panels(("residual",)) == {"misfit": ["residual"]}
 
 
+def test_the_legend_hides_no_curve_in_a_narrow_dock(bench: Bench, qtbot: Any) -> None:
+    plot = Plot(bench.viewer_for_test)
+    qtbot.addWidget(plot)
+    plot.resize(220, 170)
+    steps = np.arange(9)
+    curves = {"FeO|L": (steps, steps), "Fe3O4|L": (steps, steps**2), "FeO|M": (steps, -steps)}
+    panels = {"core loss": ["FeO|L", "Fe3O4|L"], "low loss": ["FeO|M"]}
+    plot.curves(curves, "energy loss / eV", "counts", panels=panels)
+    plot.draw()
+    [legend] = plot.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["FeO", "Fe3O4"]
+    place = legend.get_window_extent()
+    assert all(not place.overlaps(axes.get_window_extent()) for axes in plot.figure.axes)
+    plot.curves({"error": (steps, steps)}, "tilt / deg", "relative error")
+    assert plot.figure.legends == []  # one curve is named by the title
+    assert plot.figure.axes[0].get_title() == "error"
+
+
 def test_a_film_goes_round_once_and_loops(tmp_path: Path) -> None:
     directions = around((1.0, 0.3, 0.0), 8)
     assert directions[0] == (1.0, 0.3, 0.0)
@@ -239,6 +261,29 @@ def test_a_film_as_mp4_has_all_frames(tmp_path: Path) -> None:
     assert (about["size"], about["fps"], about["codec"]) == ((94, 64), 12.5, "h264")
     levels = [np.frombuffer(frame, np.uint8).mean() for frame in reader]
     assert levels == pytest.approx([25 * i for i in range(8)], abs=3)
+    assert [file.name for file in tmp_path.iterdir()] == ["turn.mp4"]
+
+
+def test_what_the_encoder_of_mp4_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the encoder, which is large and optional: a stand-in notes the frames and their size."""
+    given: list[Any] = []
+
+    def write_frames(path: str, size: tuple[int, int], **words: Any) -> Any:
+        given.append((size, words["fps"], words["codec"]))
+        Path(path).write_bytes(b"film")
+        while True:
+            frame = yield
+            assert frame.flags.c_contiguous
+            given.append((frame.shape, int(frame.mean())))
+
+    stand_in = ModuleType("imageio_ffmpeg")
+    stand_in.__spec__ = ModuleSpec("imageio_ffmpeg", None)
+    stand_in.write_frames = write_frames
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", stand_in)
+    frames = [np.full((65, 95, 3), 25 * i, np.uint8) for i in range(3)]
+    write_film(frames, tmp_path / "turn.mp4", 80)
+    assert given[0] == ((94, 64), 12.5, "libx264")
+    assert given[1:] == [((64, 94, 3), 25 * i) for i in range(3)]
     assert [file.name for file in tmp_path.iterdir()] == ["turn.mp4"]
 
 
@@ -266,7 +311,7 @@ def test_a_view_is_moved_by_keys_and_taken_back(bench: Bench, qtbot: Any) -> Non
     assert bench.session.nudges == ((3, 2.0, 0.0),)
     assert np.allclose(moved.data[:, 3, :, 4:], maps().data[:, 3, :, 2:-2], atol=1e-3)
     assert np.allclose(moved.data[:, 2], maps().data[:, 2], atol=1e-3)
-    assert widget.nudges.words.text() == "view 4: +2, +0 px"
+    assert widget.nudges.words.text() == "view 3: +2, +0 px"
     qtbot.waitUntil(lambda: widget.nudges.undo.isEnabled())
     with qtbot.waitSignal(bench.job.finished, timeout=20_000):
         press(widget.nudges.undo, qtbot)

@@ -256,7 +256,10 @@ def test_maps_need_angles_and_the_dock_says_so(
         widget.open_paths([tmp_path / "FeO.npy"])
     assert "tilt angles" in shown[0]
     (tmp_path / "tilts.txt").write_text("-60\n-30\n0\n30\n60\n")
+    told: list[str] = []
+    monkeypatch.setattr("napari_dipmtv._napari.load_widget.show_info", told.append)
     widget.open_paths([tmp_path / "tilts.txt"])
+    assert told == ["tilts.txt is taken for the tilt angles. Now open or drop the maps."]
     widget.map_source.setValue(widget.map_source.value().replace(pixel_nm=0.5))
     with qtbot.waitSignal(bench.job.finished, timeout=5000):
         widget.open_paths([tmp_path / "FeO.npy"])

@@ -64,7 +64,8 @@ class AlignWidget(StageWidget):
         if self.session.has("tilt_series") and self.session.has("maps"):
             self._show(self.session.value("maps"), self.session.value("tilt_series"))
             return
-        self.status.setText(self.missing or "Ready to align.")
+        aligned = "The maps came aligned. Go on with step 5." if self.session.has("tilt_series") else ""
+        self.status.setText(aligned or self.missing or "Ready to align.")
         self.quality.clear("The error of each round appears here")
         self._judge(None)
         self.words.setText("")

@@ -177,7 +177,8 @@ class Bench(Aligning):
             project, data, found = result.value
             self._hold(None)  # nothing is saved while it is put together
             self._output = project.output
-            self.session.load(stage_of(data), data, inputs=project.inputs.paths)
+            alone = project.inputs.replace(haadf=None, haadf_angles=None)
+            self.session.load(stage_of(data), data, inputs=alone.paths)
             self._settings = {**stage_settings(project), **source_of(project.inputs)}
             if isinstance(data, SpectrumSeries):
                 self.session.regions = pipeline.regions_of(project, data) or "auto"

@@ -81,9 +81,10 @@ class CutBox(QWidget):
         layout, first = QVBoxLayout(self), QHBoxLayout()
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.open_up)
-        for control in (self.on, self.axis, self.flip):
+        for control in (self.on, self.axis):
             first.addWidget(control)
         layout.addLayout(first)
+        layout.addWidget(self.flip)
         rows = QFormLayout()
         rows.addRow("Position / nm", self.position)
         layout.addLayout(rows)

@@ -59,7 +59,7 @@ GROUPS: Mapping[str, tuple[Stage, Mapping[ExportFormat, tuple[str, str]]]] = {
         },
     ),
 }
-PER_ROW = 3
+PER_ROW = 2
 
 
 class ExportWidget(StageWidget):
@@ -135,11 +135,11 @@ class ExportWidget(StageWidget):
         where.addWidget(self.browse)
         row = 0
         for title, (_, formats) in GROUPS.items():
-            what.addWidget(QLabel(title), row, 0, Qt.AlignmentFlag.AlignTop)
+            what.addWidget(QLabel(title), row, 0, 1, PER_ROW)
             for i, name in enumerate(formats):
-                what.addWidget(self.formats[name], row + i // PER_ROW, 1 + i % PER_ROW)
+                what.addWidget(self.formats[name], row + 1 + i // PER_ROW, i % PER_ROW)
             row = what.rowCount()
-        what.setColumnStretch(PER_ROW + 1, 1)
+        what.setColumnStretch(PER_ROW, 1)
         self.body.addLayout(where)
         self.body.addLayout(what)
         self.body.addWidget(self.replace)

@@ -91,7 +91,7 @@ class NumbersField(QLineEdit):
         super().__init__()
         self._name, self._number = knob.title, number
         self._example = "whole numbers, e.g. 16, 32, 64" if number is int else "numbers, e.g. 1, 0.5, 2"
-        self.setPlaceholderText(self._example[self._example.index("e.g.") :])
+        self.setPlaceholderText(knob.empty or self._example[self._example.index("e.g.") :])
         self.editingFinished.connect(self._report)
 
     def read(self) -> tuple[int | float, ...]:
@@ -118,6 +118,7 @@ class TextField(QLineEdit):
 
     def __init__(self, knob: Knob) -> None:
         super().__init__()
+        self.setPlaceholderText(knob.empty)
         self.editingFinished.connect(self._report)
 
     def read(self) -> str:

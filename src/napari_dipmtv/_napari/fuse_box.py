@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_dipmtv._napari.forms import SettingsForm
 from napari_dipmtv._napari.haadf_source import HaadfSource
 from napari_dipmtv._napari.session import TITLES
-from napari_dipmtv._napari.stage_widget import button, enable
+from napari_dipmtv._napari.stage_widget import button, choice, enable
 from napari_dipmtv.settings.fused import FUSED_METHODS
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class FuseBox(QWidget):
         self.source = SettingsForm(HaadfSource)
         self.choose_images = button("HAADF images …", "Choose the stack of HAADF tilts")
         self.choose_angles = button("HAADF angles …", "Choose the file with one tilt angle per image")
-        self.method = QComboBox()
+        self.method = choice()
         self.forms = {name: SettingsForm(model) for name, model in FUSED_METHODS.items()}
         for name in FUSED_METHODS:
             self.method.addItem(TITLES[name], name)

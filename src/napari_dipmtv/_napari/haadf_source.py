@@ -15,9 +15,12 @@ class HaadfSource(StageSettings):
     """The files of a HAADF series of the same object."""
 
     images: str = knob(
-        "", "HAADF images", "Stack of the HAADF tilts (mrc, rec, st, tif, npy …), vacuum at 0."
+        "",
+        "HAADF images",
+        "Stack of the HAADF tilts (mrc, rec, st, tif, npy …), vacuum at 0.",
+        empty="no file yet",
     )
-    angles: str = knob("", "HAADF angles", "File with one angle in degrees per image.")
+    angles: str = knob("", "HAADF angles", "File with one angle in degrees per image.", empty="no file yet")
     counts: bool = knob(False, "HAADF counts", "The images are counted events.")
     align: bool = knob(
         True,

@@ -17,6 +17,7 @@ from napari_dipmtv._napari.picture_box import PictureBox
 from napari_dipmtv._napari.profile_box import ProfileBox
 from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.stage_widget import StageWidget, button, enable, section
+from napari_dipmtv._napari.turns import at_once
 from napari_dipmtv._napari.view_angle import ORDERS, look_flat
 
 if TYPE_CHECKING:
@@ -64,7 +65,9 @@ class InspectWidget(StageWidget):
             box.allow(missing)
         self.status.setText(missing or "Open the volume with the half cut, or segment it.")
         if self.session.has("measures"):
-            self.status.setText("Phases are named and measured. Ask with step 7 whether the void is real.")
+            void = "void" in self.session.value("segmentation").phases.values()
+            what = "Ask with step 7 whether the void is real." if void else "There is no void among them."
+            self.status.setText(f"Phases are named and measured. {what}")
         self._show_volume(self.session.value("volume") if self.session.has("volume") else None)
 
     def _make_controls(self) -> None:
@@ -113,7 +116,7 @@ class InspectWidget(StageWidget):
 
     def _flat(self, name: str) -> None:
         with telling():
-            look_flat(self.bench.layers.viewer, name)
+            at_once(look_flat(self.bench.layers.viewer, name))
 
     def _draw(self, *_: object) -> None:
         with telling():

@@ -6,6 +6,7 @@ So a thousand quick steps cost the window no more than one, and nothing is emitt
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -113,6 +114,9 @@ class Job(QObject):
         if self.why_not:
             raise InputError(self.why_not)
         Job._busy = self
+        # Python looks for garbage among all things of the process now and then, and nothing else goes on for 0.1 to
+        # 0.3 s; while a run goes on it looks among what is newer than its start
+        gc.freeze()
         self.name, self.progress = name, Progress(stage=name)
         self.run_id += 1
         self.preview_cost_s = 0.0
@@ -210,3 +214,4 @@ class Job(QObject):
     def _release(self) -> None:
         if Job._busy is self:
             Job._busy = None
+            gc.unfreeze()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_dipmtv._napari.job import Job, Progress
 
@@ -57,9 +57,10 @@ class JobBar(QWidget):
         self.text.setToolTip("Where the run stands: losses of the last step and time left")
 
     def _lay_out(self) -> None:
-        while_running = QHBoxLayout()
-        for button in (self.pause, self.stop, self.cancel):
-            while_running.addWidget(button)
+        while_running = QGridLayout()
+        while_running.addWidget(self.pause, 0, 0)
+        while_running.addWidget(self.cancel, 0, 1)
+        while_running.addWidget(self.stop, 1, 0, 1, 2)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.start)

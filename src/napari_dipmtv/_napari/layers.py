@@ -6,7 +6,7 @@ Layers are held as objects; a layer that somebody deleted is not touched again, 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari_dipmtv._napari import trust_layers
@@ -71,12 +71,29 @@ class Layers(Seen):
         self._show_volume(volume, title, group)
         self.look_at(group)
 
+    def grow(self, volume: Volume, title: str) -> Iterator[None]:
+        """Begin to show a volume that is still being made, piece by piece: napari takes 0.1 s for one layer alone."""
+        from napari.layers import Image
+
+        held = self._held["stream"] = {}
+        self.look_at("stream")  # what else is there is drawn no more
+        yield
+        for channel, (data, looks, _) in zip(
+            volume.channels, self._solid_layers(volume, title, "stream"), strict=True
+        ):
+            layer = Image(data, visible=False, **looks)
+            yield
+            self.viewer.add_layer(layer)
+            held[channel] = layer
+            self._set[layer] = (layer.name, tuple(layer.contrast_limits))
+            yield
+        self._apply_cut()
+        yield
+        self.look_at("stream")
+
     def stream(self, volume: Volume, title: str) -> bool:
-        """Show a volume that is still being made; False when somebody has deleted all its layers."""
-        first = "stream" not in self._held
-        self._show_volume(volume, title, "stream", revive=first)
-        if first:
-            self.look_at("stream")
+        """Show how far a volume has come; False when somebody has deleted all its layers."""
+        self._show_volume(volume, title, "stream", revive=False)
         return bool(self.alive("stream"))
 
     def end_stream(self, group: str | None = None) -> None:
@@ -171,13 +188,18 @@ class Layers(Seen):
             self._show(group, looks["name"], data, looks)
 
     def _show_volume(self, volume: Volume, title: str, group: str, revive: bool = True) -> None:
-        for channel, (data, looks, _) in zip(
-            volume.channels, volume_layers(volume, title, group), strict=True
-        ):
-            looks |= {"rendering": self._rendering, "blending": self._blending}
-            looks["iso_threshold"] *= self._level / ISO_LEVEL
+        layers = self._solid_layers(volume, title, group)
+        for channel, (data, looks, _) in zip(volume.channels, layers, strict=True):
             self._show(group, channel, data, looks, revive)
         self._apply_cut()
+
+    def _solid_layers(self, volume: Volume, title: str, group: str) -> list[LayerData]:
+        """Layers of a volume, drawn as all volumes are at present."""
+        layers = volume_layers(volume, title, group)
+        for _, looks, _ in layers:
+            looks |= {"rendering": self._rendering, "blending": self._blending}
+            looks["iso_threshold"] *= self._level / ISO_LEVEL
+        return layers
 
     def _show(self, group: str, key: str, data: F32, looks: dict[str, Any], revive: bool = True) -> None:
         """Bring one image layer to new data; name and limits that somebody has changed stay as they are."""

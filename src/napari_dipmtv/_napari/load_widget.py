@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari.utils.notifications import show_info
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import (
@@ -61,6 +62,9 @@ class LoadWidget(StageWidget):
             kind = kind_of(paths)
             if kind == "angles":
                 self.map_source.setValue(self.map_source.value().replace(angles=str(paths[0])))
+                show_info(f"{paths[0].name} is taken for the tilt angles. Now open or drop the maps.")
+            elif kind == "project":
+                self.bench.open_project(paths[0])
             elif kind in ("spectra", "tilt table"):
                 alone = len(paths) == 1 and (kind == "tilt table" or paths[0].is_dir())
                 self.bench.load_spectra(paths[0] if alone else paths)
@@ -78,7 +82,9 @@ class LoadWidget(StageWidget):
         if self.session.has("series"):
             self._fill_spectra(self.session.value("series"))
         elif self.session.has("maps"):
-            self._fill_maps(self.session.value("maps"))
+            self._fill_maps(self.session.value("maps"), "Go on with step 4.")
+        elif self.session.has("tilt_series"):
+            self._fill_maps(self.session.value("tilt_series"), "They are aligned already: go on with step 5.")
         else:
             self.status.setText("Nothing is loaded yet.")
             self.table.setRowCount(0)
@@ -156,11 +162,9 @@ class LoadWidget(StageWidget):
         inside.setContentsMargins(0, 0, 0, 0)
         inside.addWidget(self.map_source)
         inside.addWidget(self.choose_angles)
+        self.body.addWidget(folded("About the maps: angles, pixels", words, "What map files do not tell"))
         self.body.addWidget(
-            folded("About the maps: angles, channels, pixels", words, "What map files do not tell")
-        )
-        self.body.addWidget(
-            folded("About the demo: particle and measurement", self.demo_form, "What the demo simulates")
+            folded("About the demo: particle, dose", self.demo_form, "What the demo simulates")
         )
         self.edx_group = folded("Maps of X-ray lines (EDX)", self.edx, "EDX spectrum images, one per tilt")
         self.body.addWidget(self.edx_group)
@@ -236,12 +240,12 @@ class LoadWidget(StageWidget):
         ]
         self._fill(("Tilt", "Low loss / eV", "Core loss / eV", "Title"), rows)
 
-    def _fill_maps(self, maps: MapStack) -> None:
+    def _fill_maps(self, maps: MapStack, next_step: str) -> None:
         _, views, ny, nx = maps.data.shape
         used = views if maps.valid is None else int(maps.valid.any(axis=(1, 2)).sum())
         self.status.setText(
             f"{used} of {views} views usable, {ny} × {nx} px at {maps.pixel_nm:g} nm, "
-            f"channels {', '.join(maps.channels)}. Go on with step 4."
+            f"channels {', '.join(maps.channels)}. {next_step}"
         )
         totals = maps.data.sum(axis=(2, 3))  # (c, t)
         rows = [

@@ -1,23 +1,37 @@
-"""The progress of a reconstruction to its loss curves, redrawn once in a while."""
+"""The progress of a reconstruction to its loss curves, redrawn once in a while.
+
+Margins, ticks and labels are plain ones: to lay a plot out, and to set powers of ten, takes the window 0.3 s.
+"""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from napari_dipmtv._napari.job import Progress
-from napari_dipmtv._napari.plots import Plot
+from napari_dipmtv._napari.plots import LINE_COLOURS, Plot
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 REDRAW_S = 1.0  # drawing the curves takes longer than many a step
+TICKS = 4
+# for the labels, in points
+LEFT_PT, RIGHT_PT, BOTTOM_PT, TOP_PT, BETWEEN_PT = 42.0, 6.0, 28.0, 14.0, 32.0
+
+Curves = Mapping[str, tuple[Sequence[int], Sequence[float]]]  # name: iterations, values
 
 
 class LossPlot(Plot):
     """Misfits in one panel, total variation in another."""
 
+    layout = "none"
+
     def __init__(self, viewer: ViewerModel) -> None:
+        self._lines: dict[str, Any] = {}  # of the curves that are shown
         super().__init__(
             viewer, 160, "Losses of the run: misfit of the data, of views left out, and total variation"
         )
@@ -26,6 +40,7 @@ class LossPlot(Plot):
 
     def begin(self) -> None:
         """Wait for a run."""
+        self._lines = {}
         self.clear("The losses appear here")
 
     def take(self, progress: Progress) -> None:
@@ -34,9 +49,67 @@ class LossPlot(Plot):
         if not progress.losses or (now - self._drawn_s <= REDRAW_S and not over):
             return
         self._drawn_s = now
-        curves = {name: tuple(zip(*values, strict=True)) for name, values in progress.losses.items()}
-        show = self.curves if over else self.follow  # laid out anew where time is no matter
-        show(curves, "iteration", "loss", log=True, panels=loss_panels(tuple(curves)))
+        curves: Curves = {name: tuple(zip(*values, strict=True)) for name, values in progress.losses.items()}
+        if self._lines.keys() == curves.keys():
+            self._move(curves)
+        else:
+            self._show(self._draw_losses, curves)
+
+    def resizeEvent(self, event: Any) -> None:
+        """Keep the margins as wide as the labels are."""
+        super().resizeEvent(event)
+        if self._lines:
+            self._set_margins()
+
+    def _move(self, curves: Curves) -> None:
+        """Only the points of the lines change."""
+        self._last = (self._draw_losses, (curves,))
+        for name, points in curves.items():
+            self._lines[name].set_data(*points)
+        for axes in self.figure.axes:
+            axes.relim()
+            axes.autoscale_view()
+            _scale(axes)
+        self.draw_idle()
+
+    def _draw_losses(self, curves: Curves) -> None:
+        self._lines = {}
+        colours = dict(zip(curves, LINE_COLOURS * (1 + len(curves) // len(LINE_COLOURS)), strict=False))
+        panels = loss_panels(tuple(curves))
+        for i, (title, names) in enumerate(panels.items()):
+            axes = self._axes(1, len(panels), i + 1, title, "iteration", "" if i else "loss")
+            axes.xaxis.set_major_locator(MaxNLocator(TICKS - 1, integer=True))
+            for name in names:
+                [self._lines[name]] = axes.plot(*curves[name], label=name, color=colours[name], lw=1.3)
+            _scale(axes)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.get_major_ticks(TICKS)  # made now, a turn before they are drawn
+            self._legend(axes)
+        self._set_margins()
+
+    def _set_margins(self) -> None:
+        width_pt, height_pt = 72 * self.figure.get_size_inches()
+        gaps = len(self.figure.axes) - 1
+        panel_pt = max((width_pt - LEFT_PT - RIGHT_PT - gaps * BETWEEN_PT) / (gaps + 1), 1.0)
+        self.figure.subplots_adjust(
+            left=LEFT_PT / width_pt,
+            right=1 - RIGHT_PT / width_pt,
+            bottom=BOTTOM_PT / height_pt,
+            top=1 - TOP_PT / height_pt,
+            wspace=BETWEEN_PT / panel_pt,
+        )
+
+
+def _scale(axes: Any) -> None:
+    """A logarithmic axis with few labels, or a linear one once a curve is not positive everywhere."""
+    positive = all(min(line.get_ydata()) > 0 for line in axes.lines)
+    if positive and axes.get_yscale() == "linear":
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    elif not positive and axes.get_yscale() == "log":
+        axes.set_yscale("linear")
 
 
 def loss_panels(names: tuple[str, ...]) -> dict[str, list[str]]:

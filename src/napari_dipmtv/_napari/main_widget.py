@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtCore import QSize
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QResizeEvent
 from qtpy.QtWidgets import (
     QButtonGroup,
     QGridLayout,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 # panel, and the stages any of which means that the step is done
 STEPS: tuple[tuple[type[StageWidget], tuple[Stage, ...]], ...] = (
-    (LoadWidget, ("prepared", "maps")),
+    (LoadWidget, ("prepared", "maps", "tilt_series")),
     (ReferencesWidget, ("references",)),
     (UnmixWidget, ("unmixed",)),
     (AlignWidget, ("tilt_series",)),
@@ -42,7 +43,8 @@ STEPS: tuple[tuple[type[StageWidget], tuple[Stage, ...]], ...] = (
     (TrustWidget, ("trust",)),
     (ExportWidget, ()),
 )
-PER_ROW = 3
+PER_ROW, PER_NARROW_ROW = 3, 2
+NARROW_PX = 330  # below, three steps beside each other would be clipped
 STALE = "Out of date: an earlier step was run again since. Run this step again."
 
 
@@ -68,6 +70,15 @@ class MainWidget(QWidget):
         self.steps.button(index).setChecked(True)
         self.stack.setCurrentIndex(index)
 
+    def sizeHint(self) -> QSize:
+        """Wide enough for the steps in their usual rows."""
+        return super().sizeHint().expandedTo(QSize(360, 0))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Put fewer steps into a row where it is narrow."""
+        super().resizeEvent(event)
+        self._arrange(PER_NARROW_ROW if self.width() < NARROW_PX else PER_ROW)
+
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Take files and folders whichever step is open."""
         self.panels[0].dragEnterEvent(event)
@@ -78,24 +89,28 @@ class MainWidget(QWidget):
         self.panels[0].dropEvent(event)
 
     def _lay_out(self) -> None:
-        grid = QGridLayout()
-        grid.setSpacing(2)
+        self._grid = QGridLayout()
+        self._grid.setSpacing(2)
         for i, panel in enumerate(self.panels):
-            step = QPushButton()
+            step = QPushButton(self)
             step.setCheckable(True)
             step.setToolTip(panel.intro)
             self.steps.addButton(step, i)
-            grid.addWidget(step, i // PER_ROW, i % PER_ROW)
             self.stack.addWidget(panel)
-        for column in range(PER_ROW):
-            grid.setColumnStretch(column, 1)
         self.project.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        grid.addWidget(self.project, len(self.panels) // PER_ROW, len(self.panels) % PER_ROW)
+        self._arrange(PER_ROW)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
-        layout.addLayout(grid)
+        layout.addLayout(self._grid)
         layout.addWidget(self.stack, 1)
-        self.setMinimumWidth(360)
+        self.setMinimumWidth(280)
+
+    def _arrange(self, columns: int) -> None:
+        """Put the steps into rows, each as wide as its neighbours."""
+        for i, control in enumerate((*map(self.steps.button, range(len(self.panels))), self.project)):
+            self._grid.addWidget(control, i // columns, i % columns)
+        for column in range(PER_ROW):
+            self._grid.setColumnStretch(column, int(column < columns))
 
     def _mark(self, *_: object) -> None:
         for i, (panel, (_, stages)) in enumerate(zip(self.panels, STEPS, strict=True)):

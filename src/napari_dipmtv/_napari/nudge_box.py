@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.stage_widget import button, enable, note
@@ -60,25 +60,30 @@ class NudgeBox(QWidget):
         self.tell()
 
     def tell(self) -> None:
-        """Say what was moved and left out, and which of the two the button would do with the shown view."""
+        """Say what was moved and left out, and which of the two the button would do with the shown view.
+
+        Views are counted from 0, as on the slider and in the settings.
+        """
         out = self._bench.align_settings.exclude_views
         moved: dict[int, tuple[float, float]] = {}
         for view, dx, dy in self._bench.session.nudges:
             x, y = moved.get(view, (0.0, 0.0))
             moved[view] = (x + dx, y + dy)
-        told = [f"view {view + 1}: {x:+g}, {y:+g} px" for view, (x, y) in moved.items()]
-        told += [f"view {view + 1} left out" for view in out]
+        told = [f"view {view}: {x:+g}, {y:+g} px" for view, (x, y) in moved.items()]
+        told += [f"view {view} left out" for view in out]
         self.words.setText("; ".join(told))
         maps = any(layer.ndim >= 4 for layer in self._bench.layers.shown_maps())
         shown = self._bench.layers.shown_view() if maps else None
         self.leave_out.setText("Use again" if shown in out else "Leave out")
 
     def _lay_out(self) -> None:
-        grid = QGridLayout(self)
-        controls = (*self.buttons.values(), self.step, self.undo, self.redo, self.leave_out)
-        for i, control in enumerate(controls):
-            grid.addWidget(control, i // 4, i % 4)
-        grid.addWidget(self.words, 2, 0, 1, 4)
+        column = QVBoxLayout(self)
+        for controls in (self.buttons.values(), (self.step, self.leave_out), (self.undo, self.redo)):
+            row = QHBoxLayout()
+            for control in controls:
+                row.addWidget(control, 1)
+            column.addLayout(row)
+        column.addWidget(self.words)
 
     def _wire(self, control: QPushButton, act: Callable[[], None], key: str = "") -> None:
         """Let a click and a key do the same, the key wherever the focus is in the window."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
@@ -28,8 +28,10 @@ LINE_COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#D55E00", "#8C8C8C"
 class Plot(FigureCanvasQTAgg):
     """A canvas that follows the theme; what it shows is set as a whole."""
 
+    layout: Literal["constrained", "none"] = "constrained"
+
     def __init__(self, viewer: ViewerModel, height_px: int = 170, tooltip: str = "") -> None:
-        super().__init__(Figure(layout="constrained"))
+        super().__init__(Figure(layout=self.layout))
         self._viewer = weakref.ref(real_viewer(viewer))
         self.setMinimumHeight(height_px)
         self.setMaximumHeight(2 * height_px)
@@ -38,8 +40,6 @@ class Plot(FigureCanvasQTAgg):
         self.setFixedHeight(height_px)
         self.setToolTip(tooltip)
         self._last: tuple[Any, tuple[Any, ...]] | None = None
-        self._lines: dict[str, Any] = {}  # of the curves that are shown
-        self._laid_out = False  # what is shown has been drawn once
         viewer.events.theme.connect(self._restyle)
         self._restyle()
 
@@ -48,7 +48,6 @@ class Plot(FigureCanvasQTAgg):
         if isalive(self):
             _window = self.window()  # held, so that no garbage collection takes the dock away meanwhile
             super().draw()
-            self._laid_out = True
 
     def wheelEvent(self, event: QEvent) -> None:
         """Leave the wheel to the scroll area around the plot."""
@@ -64,7 +63,6 @@ class Plot(FigureCanvasQTAgg):
         x_label: str,
         y_label: str,
         *,
-        log: bool = False,
         panels: Mapping[str, Sequence[str]] | None = None,
         at_least: tuple[float, float] | None = None,
     ) -> None:
@@ -72,47 +70,17 @@ class Plot(FigureCanvasQTAgg):
 
         What follows a ``|`` in a name tells curves of one label, and colour, apart.
         """
-        self._show(self._draw_curves, curves, x_label, y_label, log, panels or {"": tuple(curves)}, at_least)
-
-    def follow(
-        self,
-        curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
-        x_label: str,
-        y_label: str,
-        *,
-        log: bool = False,
-        panels: Mapping[str, Sequence[str]] | None = None,
-    ) -> None:
-        """Like `curves`, for those that grow: where they are shown already only their points change.
-
-        That takes the window a third of the time: the rest goes into the layout.
-        """
-        wanted = (x_label, y_label, log, panels or {"": tuple(curves)}, None)
-        shown = self._last is not None and self._laid_out and self._lines.keys() == curves.keys()
-        positive = not log or all(np.min(y, initial=1) > 0 for _, y in curves.values())
-        if not (shown and positive and self._last[1][1:] == wanted):
-            self.curves(curves, x_label, y_label, log=log, panels=panels)
-            return
-        self.figure.set_layout_engine("none")
-        for name, (x, y) in curves.items():
-            self._lines[name].set_data(x, y)
-        for axes in self.figure.axes:
-            axes.relim()
-            axes.autoscale_view()
-        self._last = (self._draw_curves, (curves, *wanted))
-        self.draw_idle()
+        self._show(self._draw_curves, curves, x_label, y_label, panels or {"": tuple(curves)}, at_least)
 
     def images(
         self, images: Mapping[str, ArrayLike], x_label: str, y_label: str, y_range: tuple[float, float]
     ) -> None:
-        """Draw named images (row, x) side by side, the rows from the first to the second value of ``y_range``."""
+        """Draw named images (row, x) side by side, their rows from the first to the second value of ``y_range``."""
         self._show(self._draw_images, images, x_label, y_label, y_range)
 
     def _show(self, draw: Any, *what: Any) -> None:
         self._last = (draw, what)
-        self._lines, self._laid_out = {}, False
         self.figure.clear()
-        self.figure.set_layout_engine("constrained")
         draw(*what)
         self.draw_idle()
 
@@ -124,40 +92,58 @@ class Plot(FigureCanvasQTAgg):
         curves: Mapping[str, Any],
         x_label: str,
         y_label: str,
-        log: bool,
         panels: Mapping[str, Sequence[str]],
         at_least: tuple[float, float] | None,
     ) -> None:
         labels = list(dict.fromkeys(name.split("|")[0] for name in curves))
         colour = dict(zip(labels, LINE_COLOURS * (1 + len(labels) // len(LINE_COLOURS)), strict=False))
         for i, (title, names) in enumerate(panels.items()):
-            axes = self._axes(1, len(panels), i + 1, title, x_label, y_label if i == 0 else "")
+            words = title or (labels[0] if len(labels) == 1 else "")  # one curve needs no legend
+            axes = self._axes(1, len(panels), i + 1, words, "", y_label if i == 0 else "")
             for name in names:
-                x, y = curves[name]
                 label = name.split("|")[0]
-                [self._lines[name]] = axes.plot(x, y, label=label, color=colour[label], lw=1.3)
+                axes.plot(*curves[name], label=label, color=colour[label], lw=1.3)
             counted = all(np.equal(np.round(curves[name][0]), curves[name][0]).all() for name in names)
             axes.xaxis.get_major_locator().set_params(integer=counted)  # there is no round 2.5
-            if log and all(np.min(curves[name][1], initial=1) > 0 for name in names):
-                axes.set_yscale("log")
             if at_least is not None:
                 low, high = axes.get_ylim()
                 axes.set_ylim(min(low, at_least[0]), max(high, at_least[1]))
-            if names:
-                axes.legend(fontsize=7, frameon=False, labelcolor=self._text, loc="best")
+        self.figure.supxlabel(x_label, fontsize=8, color=self._text)  # under all, wider than a narrow panel
+        if len(labels) > 1:
+            self._legend_above()
+
+    def _legend_above(self) -> None:
+        """One legend above all panels, where it hides no curve however narrow they are."""
+        handles = {line.get_label(): line for axes in self.figure.axes for line in axes.lines}
+        self.figure.legend(
+            handles.values(),
+            handles.keys(),
+            loc="outside upper center",
+            ncols=min(3, len(handles)),
+            fontsize=7,
+            frameon=False,
+            labelcolor=self._text,
+            handlelength=1.5,
+            borderaxespad=0.1,
+        )
 
     def _draw_images(
         self, images: Mapping[str, Any], x_label: str, y_label: str, y_range: tuple[float, float]
     ) -> None:
         for i, (title, image) in enumerate(images.items()):
             axes = self._axes(1, len(images), i + 1, title, x_label, y_label if i == 0 else "")
-            width = np.shape(image)[1]
-            axes.imshow(image, aspect="auto", cmap="cividis", extent=(0, width, y_range[1], y_range[0]))
+            rows, width = np.shape(image)
+            half = (y_range[1] - y_range[0]) / (rows - 1) / 2 if rows > 1 else 0.5
+            extent = (0, width, y_range[1] + half, y_range[0] - half)
+            axes.imshow(image, aspect="auto", cmap="cividis", extent=extent)
+
+    def _legend(self, axes: Any, place: str = "best") -> None:
+        axes.legend(fontsize=7, frameon=False, labelcolor=self._text, loc=place, handlelength=1.5)
 
     def _axes(self, rows: int, columns: int, index: int, title: str, x_label: str, y_label: str) -> Any:
         axes = self.figure.add_subplot(rows, columns, index)
         axes.set_facecolor("none")
-        axes.set_title(title, fontsize=8, color=self._text)
+        axes.set_title(title, fontsize=8, color=self._text, y=1.0)  # to find a place for it would take long
         axes.set_xlabel(x_label, fontsize=8, color=self._text)
         axes.set_ylabel(y_label, fontsize=8, color=self._text)
         axes.tick_params(which="both", labelsize=7, colors=self._text)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_dipmtv._napari.bench import Bench
 
 START, STOP = "Quick look: all steps", "Stop the quick look"
-DONE = "Done: look into the half cut. Step 6 lists the measures, step 7 asks whether the void is real."
+DONE = "Done: look into the half cut. Step 6 lists the measures, step 7 asks whether a void is real."
 FAILED = "It ended early: see the message."
 TIP = (
     "From here to core, shell and void by itself: every step that is left with its usual settings, and CS-TV, which is "

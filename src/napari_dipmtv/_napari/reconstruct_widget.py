@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFormLayout, QVBoxLayout
+from qtpy.QtWidgets import QFormLayout, QVBoxLayout
 from superqt.utils import signals_blocked
 
 from napari_dipmtv._napari.estimate_box import EstimateBox
@@ -19,7 +19,7 @@ from napari_dipmtv._napari.results_list import ResultsList
 from napari_dipmtv._napari.resume_box import ResumeBox
 from napari_dipmtv._napari.runs import notes_of, telling
 from napari_dipmtv._napari.session import TITLES, Reconstruction
-from napari_dipmtv._napari.stage_widget import StageWidget, note, section
+from napari_dipmtv._napari.stage_widget import StageWidget, choice, note, section
 from napari_dipmtv._napari.stream_box import StreamBox
 from napari_dipmtv.settings.presets import PRESETS, preset_of
 from napari_dipmtv.settings.tomo import METHODS
@@ -87,8 +87,7 @@ class ReconstructWidget(StageWidget):
 
     def _make_controls(self, viewer: ViewerModel) -> None:
         chosen = preferences()
-        self.method = QComboBox()
-        self.method.setToolTip("How the volume is computed")
+        self.method = choice("How the volume is computed")
         self.forms = {}
         self.pages = (
             QVBoxLayout()
@@ -98,10 +97,8 @@ class ReconstructWidget(StageWidget):
             self.method.setItemData(self.method.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
             self.forms[name] = SettingsForm(METHODS[name])
             self.pages.addWidget(self.forms[name])
-        self.preset = QComboBox()
-        self.preset.setToolTip("Settings for common situations; the fields below show what they are")
-        self.device = QComboBox()
-        self.device.setToolTip("Where it is computed; the usual one is set in napari's preferences")
+        self.preset = choice("Settings for common situations; the fields below show what they are")
+        self.device = choice("Where it is computed; the usual one is set in napari's preferences")
         for name, tip in DEVICES.items():
             self.device.addItem(name, name)
             self.device.setItemData(self.device.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)

@@ -90,10 +90,17 @@ class ResultsList(QWidget):
         enable(self.difference, "Subtract the second from the first, channel by channel", two)
 
 
-def changed(settings: StageSettings) -> dict[str, object]:
-    """What differs from the defaults, by title."""
-    values = {knob.title: (getattr(settings, knob.name), knob.default) for knob in knobs(type(settings))}
-    return {title: value for title, (value, default) in values.items() if value != default}
+def changed(settings: StageSettings, usual: StageSettings | None = None) -> dict[str, object]:
+    """What differs from the usual settings, those of the model where none are given, by title."""
+    usual = type(settings)() if usual is None else usual
+    found: dict[str, object] = {}
+    for knob in knobs(type(settings)):
+        value, default = getattr(settings, knob.name), getattr(usual, knob.name)
+        if isinstance(value, StageSettings):
+            found |= {f"{knob.title}: {title}": inner for title, inner in changed(value, default).items()}
+        elif value != default:
+            found[knob.title] = value
+    return found
 
 
 def story(made: Reconstruction) -> str:

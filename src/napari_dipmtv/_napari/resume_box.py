@@ -35,9 +35,10 @@ class ResumeBox(QWidget):
         self.forget = button("Forget", "")
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
-        grid.addWidget(self.words, 0, 0, 1, 3)
-        for column, control in enumerate((self.resume, self.more, self.forget)):
-            grid.addWidget(control, 1, column)
+        grid.addWidget(self.words, 0, 0, 1, 2)
+        grid.addWidget(self.more, 1, 0)
+        grid.addWidget(self.forget, 1, 1)
+        grid.addWidget(self.resume, 2, 0, 1, 2)
         self.resume.clicked.connect(lambda: self.resume_wanted.emit(self.more.value()))
         self.forget.clicked.connect(lambda: self.forget_wanted.emit())
         self.show_offer(None, "")

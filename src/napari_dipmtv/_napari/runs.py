@@ -19,6 +19,7 @@ from napari_dipmtv._napari.half_cut import HalfCut
 from napari_dipmtv._napari.job import Job, Progress
 from napari_dipmtv._napari.layers import Layers
 from napari_dipmtv._napari.session import STAGES, Entry, Session, Stage
+from napari_dipmtv._napari.turns import Turns, at_once
 from napari_dipmtv._napari.view_angle import look_flat, look_into
 from napari_dipmtv.data import Volume
 from napari_dipmtv.errors import DipmtvError, InputError, expected
@@ -72,6 +73,7 @@ class Runs(QObject):
         self.layers = Layers(viewer)
         self.job = Job()
         self._closing = Closing(viewer, self.job)
+        self._turns = Turns(lambda: self.job.running)
         self._target: Stage | None = None  # the stage that the run will set
         self._keep: Callable[[Result[Any]], None] | None = None
         self._tell_failed: Callable[[], None] = _nothing
@@ -90,6 +92,11 @@ class Runs(QObject):
         self.job.failed.connect(self._on_failed)
         self.job.ended.connect(self._on_ended)
 
+    @property
+    def making_layers(self) -> bool:
+        """True while layers of a growing volume are being made, or the view of it is being turned."""
+        return self._turns.busy
+
     def cut(self, cut: HalfCut) -> None:
         """Cut all volumes and phases by one plane."""
         self.layers.cut(cut)
@@ -97,8 +104,12 @@ class Runs(QObject):
 
     def open_up(self) -> None:
         """Look into the cut volume in 3-D."""
+        at_once(self._opening())
+
+    def _opening(self) -> Iterator[None]:
         self.cut(replace(self.layers.half_cut, enabled=True))
-        look_into(self.layers.viewer, self.layers.half_cut)
+        yield
+        yield from look_into(self.layers.viewer, self.layers.half_cut)
 
     def _run(
         self,
@@ -166,6 +177,7 @@ class Runs(QObject):
     def _on_result(self, _: int, result: Result[Any] | None) -> None:
         keep, self._keep, self._target = self._keep, None, None
         if result is not None and keep is not None:
+            self._turns.finish()
             words = f"kept after {result.iterations} of {result.total}" if result.stopped else "done"
             self._note(" ".join([f"{words} in {result.seconds:.3g} s", *result.notes]))
             with telling():
@@ -174,7 +186,7 @@ class Runs(QObject):
                 show_error(" ".join([*result.notes, "What was reached is kept."]))
         else:
             self._note("cancelled")
-            self.layers.end_stream()
+            self._end_stream()
 
     def _note(self, outcome: str) -> None:
         at = datetime.now().strftime("%H:%M:%S")
@@ -183,25 +195,35 @@ class Runs(QObject):
     def _on_failed(self, _: int, message: str) -> None:
         self._keep, self._target = None, None
         self._note(f"failed: {message}")
-        self.layers.end_stream()
+        self._end_stream()
         self._tell_failed()
         show_error(message)
+
+    def _end_stream(self) -> None:
+        self._turns.drop()
+        self.layers.end_stream()
 
     def _on_ended(self, _: int) -> None:
         tell, self._tell_ended = self._tell_ended, _nothing
         tell()
 
     def _on_preview(self, _: int, volume: Volume) -> None:
-        first = "stream" not in self.layers.groups()
-        if not self.layers.stream(volume, self._streamed_title):
-            self.job.stream_every(None)
-        elif first:
+        if self.making_layers:
+            return  # the next one shows more
+        if "stream" not in self.layers.groups():
             self._may_flatten = True
-            self.open_up()
+            self._turns.take(self._growing(volume))
+        elif not self.layers.stream(volume, self._streamed_title):
+            self.job.stream_every(None)
         elif self._may_flatten and self.job.preview_cost_s > SLOW_PREVIEW_S:
             self._may_flatten = False  # once: whoever goes back to 3-D wants it
-            look_flat(self.layers.viewer, "xz")
+            self._turns.take(look_flat(self.layers.viewer, "xz"))
             show_info("This computer draws in 3-D slowly: the growing volume is shown as a slice.")
+
+    def _growing(self, volume: Volume) -> Iterator[None]:
+        yield from self.layers.grow(volume, self._streamed_title)
+        yield
+        yield from self._opening()
 
     # -- what a changed value means
 
@@ -211,6 +233,7 @@ class Runs(QObject):
     def _on_changed(self, stage: Stage) -> None:
         if self._target is not None and STAGES.index(stage) < STAGES.index(self._target):
             self.job.cancel()  # what the run works on has been replaced
+            self._turns.drop()
         draw(stage, self.session, self.layers)
         self.changed.emit(stage)
 

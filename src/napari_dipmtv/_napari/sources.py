@@ -9,6 +9,7 @@ from typing import Literal
 from napari_dipmtv.data import ChannelMaps, TiltSeries
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.io.headers import SPECTRUM_SUFFIXES
+from napari_dipmtv.io.project import PROJECT_SUFFIX
 from napari_dipmtv.settings.base import StageSettings, knob
 
 MRC_SUFFIXES = (".mrc", ".rec", ".st")
@@ -17,7 +18,7 @@ ANGLE_SUFFIXES = (".txt", ".rawtlt", ".tlt", ".csv", ".tsv", ".json", ".dat")
 SAVED_MAPS = "maps.json"
 TABLE_HEAD = "use,file,"  # how a saved table of tilts begins
 
-Kind = Literal["spectra", "tilt table", "maps", "saved maps", "angles"]
+Kind = Literal["spectra", "tilt table", "maps", "saved maps", "angles", "project"]
 
 
 class MapSource(StageSettings):
@@ -28,11 +29,13 @@ class MapSource(StageSettings):
         "Tilt angles",
         "File with one angle in degrees per view (.txt, .rawtlt, .tlt, .csv, .json), in the order of the images. "
         "Empty: the angles stand in the file names of a folder.",
+        empty="in the file names",
     )
     channels: str = knob(
         "",
         "Channels",
         "Names of the channels, separated by commas, in the order of the files. Empty: the file names.",
+        empty="as the files are named",
     )
     pixel_nm: float = knob(
         0.0,
@@ -117,6 +120,8 @@ def _one_file_per_name(names: tuple[str, ...], paths: list[Path]) -> dict[str, P
 def _kind(path: Path) -> Kind:
     if path.name == SAVED_MAPS or (path / SAVED_MAPS).is_file():
         return "saved maps"
+    if path.name.endswith(PROJECT_SUFFIX):
+        return "project"
     suffixes = {file.suffix.lower() for file in path.iterdir()} if path.is_dir() else {path.suffix.lower()}
     if suffixes & set(SPECTRUM_SUFFIXES):
         return "spectra"

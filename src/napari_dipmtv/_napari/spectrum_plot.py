@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 Range = Literal["low", "fit", "core"]
+RESIDUAL = LINE_COLOURS[-1]  # gray
 OF_NO_PHASE = ("pixel", "background", "residual")  # labels of curves
 TITLES: dict[Range, str] = {"low": "low loss", "fit": "fit of the low loss", "core": "core loss"}
 
@@ -36,7 +37,7 @@ class SpectrumPlot(Plot):
     window_moved = Signal(str, float, float)  # range, from and to in eV
 
     def __init__(self, viewer: ViewerModel) -> None:
-        super().__init__(viewer, 220, "Electrons per pixel; drag across a spectrum to map that energy window")
+        super().__init__(viewer, 185, "Electrons per pixel; drag across a spectrum to map that energy window")
         self._lines: dict[tuple[Range, str], Any] = {}
         self._panels: dict[Range, Any] = {}
         self._spans: dict[Range, Any] = {}
@@ -72,14 +73,15 @@ class SpectrumPlot(Plot):
             axes = self._axes(1, len(curves), i + 1, TITLES[kind], "energy loss / eV", y_label)
             self._panels[kind] = axes
             for curve in several:
-                colour = colours.get(curve.label.removeprefix("+ "), self._text)
+                usual = RESIDUAL if curve.label == "residual" else self._text
+                colour = colours.get(curve.label.removeprefix("+ "), usual)
                 [self._lines[kind, curve.label]] = axes.plot(
                     curve.energy_ev, curve.counts, curve.style, color=colour, label=curve.label, lw=1.1
                 )
             if log and kind == "low":  # the zero-loss peak is thousands of times as high as the edges
                 axes.set_yscale("log", nonpositive="mask")
                 _raise_floor(axes)
-            axes.legend(fontsize=7, frameon=False, labelcolor=self._text, loc="upper right")
+            self._legend(axes, "upper right")
         self._add_spans()
 
     def _add_spans(self) -> None:

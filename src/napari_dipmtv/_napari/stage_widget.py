@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFrame,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_dipmtv._napari.bench import bench_of
 from napari_dipmtv._napari.session import ADVICE, Stage
@@ -32,6 +41,7 @@ class StageWidget(QScrollArea):
         self.status.setToolTip("Where this stage stands, or what it waits for")
         content = QWidget()
         column = QVBoxLayout(content)
+        column.setContentsMargins(6, 6, 6, 6)
         self.body = QVBoxLayout()
         column.addLayout(self.body)
         column.addStretch(1)
@@ -69,6 +79,16 @@ def button(text: str, tooltip: str) -> QPushButton:
     made = QPushButton(text)
     made.setToolTip(tooltip)
     made.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+    return made
+
+
+def choice(tooltip: str = "") -> QComboBox:
+    """A box of choices that may be narrower than the longest of them."""
+    made = QComboBox()
+    made.setToolTip(tooltip)
+    made.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    made.setMinimumContentsLength(8)
+    made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     return made
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QHBoxLayout, QLabel, QWidget
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_dipmtv._napari.stage_widget import enable
 
@@ -24,15 +24,14 @@ class StreamBox(QWidget):
         self.pace.setRange(0.1, 600)
         self.pace.setDecimals(1)
         self.pace.setValue(every_s)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.live, 1)
-        for part in (
-            QLabel("every"),
-            self.pace,
-            QLabel("s"),
-        ):  # as a suffix the unit is clipped where it is narrow
-            row.addWidget(part)
+        rows, below = QVBoxLayout(self), QHBoxLayout()
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.addWidget(self.live)
+        rows.addLayout(below)
+        below.setContentsMargins(22, 0, 0, 0)  # under the words of the switch
+        for part in (QLabel("every"), self.pace, QLabel("s")):  # a suffix is clipped where it is narrow
+            below.addWidget(part)
+        below.addStretch(1)
         self.live.toggled.connect(self._on_change)
         self.pace.valueChanged.connect(self._on_change)
         self._allow()

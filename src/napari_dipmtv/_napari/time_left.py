@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 
-LONGEST_STEP = (
-    10.0  # a step that took so many times the usual one was a pause of the machine, not of the work
-)
+# a step that took so many times the usual one was a pause of the machine, not of the work
+LONGEST_STEP = 10.0
 
 
 class TimeLeft:

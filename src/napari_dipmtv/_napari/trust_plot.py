@@ -42,14 +42,14 @@ class TrustPlot(Plot):
             "Orange: your data. Gray and blue: repeats without the feature. Below: how often planted ones are found",
         )
 
-    def report(self, report: TrustReport) -> None:
-        """Draw what a report holds."""
+    def report(self, report: TrustReport, empty: str) -> None:
+        """Draw what a report holds, or say why it is empty."""
         rows = _rows(report)
         self.setFixedHeight(ROW_PX * max(1, len(rows)))
         if rows:
             self._show(self._draw_rows, rows)
         else:
-            super().clear("The first repeats are being made")
+            super().clear(empty)
 
     def clear(self, message: str = "") -> None:
         """Show nothing but a message."""
@@ -60,7 +60,7 @@ class TrustPlot(Plot):
         for i, row in enumerate(rows):
             axes = self._axes(len(rows), 1, i + 1, row.title, row.x_label, row.y_label)
             row.draw(axes)
-            axes.legend(fontsize=7, frameon=False, labelcolor=self._text, loc="best")
+            self._legend(axes)
 
 
 def _rows(report: TrustReport) -> list[Row]:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QFontDatabase
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QPlainTextEdit
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QPlainTextEdit
 from superqt.utils import signals_blocked
 
 from napari_dipmtv._napari.forms import SettingsForm, folded
 from napari_dipmtv._napari.job import Progress
 from napari_dipmtv._napari.job_bar import JobBar, duration
 from napari_dipmtv._napari.runs import telling
-from napari_dipmtv._napari.stage_widget import StageWidget, button, enable, note
+from napari_dipmtv._napari.stage_widget import StageWidget, button, choice, enable, note
 from napari_dipmtv._napari.trust_plot import TrustPlot
 from napari_dipmtv.errors import InputError
 from napari_dipmtv.settings.trust import TrustSettings
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 REDRAW_S = 2.0
 OWN = "own settings"
+NO_ANSWER = "There is no answer yet"
 QUICK = TrustSettings(
     repeats=39,
     likelihood_repeats=200,
@@ -89,8 +90,7 @@ class TrustWidget(StageWidget):
         enable(self.save, self._save_tip, "" if has else "Ask first.")
 
     def _make_controls(self, viewer: ViewerModel) -> None:
-        self.depth = QComboBox()
-        self.depth.setToolTip("How many repeats are made; the settings below show what that is")
+        self.depth = choice("How many repeats are made; the settings below show what that is")
         for name, (_, when) in PRESETS.items():
             self.depth.addItem(name, name)
             self.depth.setItemData(self.depth.count() - 1, when, Qt.ItemDataRole.ToolTipRole)
@@ -106,13 +106,14 @@ class TrustWidget(StageWidget):
         self.words = note()
         self.words.setToolTip("The answer so far; every number holds for the method that made the repeats")
         self.plot = TrustPlot(viewer)
-        self.probability = QComboBox()
-        self.probability.setPlaceholderText("choose a phase to show it")
+        self.probability = choice()
+        self.probability.setPlaceholderText("choose a phase")
         self._probability_tip = (
             "Show how likely every voxel belongs to this phase, in a slice through the feature"
         )
         self.report = QPlainTextEdit()
         self.report.setReadOnly(True)
+        self.report.setPlaceholderText("The report appears here")
         self.report.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         self.report.setLineWrapMode(QPlainTextEdit.LineWrapMode.WidgetWidth)
         self.report.setMinimumHeight(260)
@@ -139,6 +140,7 @@ class TrustWidget(StageWidget):
         self.job_bar.start_clicked.connect(self._start)
         self.bench.job.started.connect(self._name_start)
         self.bench.job.stated.connect(self._on_state)
+        self.bench.job.failed.connect(self._on_failed)
         self.bench.job.ended.connect(self._name_start)
         self.probability.activated.connect(lambda _: self._show_probability())
         self.save.clicked.connect(self._choose_folder)
@@ -176,17 +178,22 @@ class TrustWidget(StageWidget):
         study, now = self.bench.trail.study, time.monotonic()
         if self.job_bar.mine and study is not None and now - self._drawn > REDRAW_S:
             self._drawn = now
-            self._show_report(study.report, "So far: ")
+            self._show_report(study.report, "So far: ", "The first repeats are being made")
+
+    def _on_failed(self, *_: object) -> None:
+        study = self.bench.trail.study
+        if self.bench.job.name == self.job_bar.kind and study is not None:
+            self._show_report(study.report, "So far: ", NO_ANSWER)
 
     def _show_finding(self, found: Finding) -> None:
-        self._show_report(found.study.report, "Stopped early: " if found.stopped else "")
+        self._show_report(found.study.report, "Stopped early: " if found.stopped else "", NO_ANSWER)
         done = (
             "Stopped; press Go on for the rest" if found.stopped else f"Answered in {duration(found.seconds)}"
         )
         self.status.setText(f"{done}.{' ' + self.bench.trail.problem if self.bench.trail.problem else ''}")
 
-    def _show_report(self, report: TrustReport, so_far: str) -> None:
-        self.plot.report(report)
+    def _show_report(self, report: TrustReport, so_far: str, empty: str) -> None:
+        self.plot.report(report, empty)
         self.words.setText("<br><br>".join(f"{so_far}{line}" for line in marked(report)))
         self.report.setPlainText(report_text(report))
 

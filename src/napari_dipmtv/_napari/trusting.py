@@ -12,6 +12,7 @@ from napari_dipmtv._napari.iterators import once
 from napari_dipmtv._napari.loading import Loading
 from napari_dipmtv._napari.preferences import preferences
 from napari_dipmtv._napari.trust_layers import GROUP, probability_name
+from napari_dipmtv._napari.turns import at_once
 from napari_dipmtv._napari.view_angle import look_flat
 from napari_dipmtv.errors import InputError, WriteError, expected
 from napari_dipmtv.io.project import PROJECT_SUFFIX
@@ -106,7 +107,7 @@ class Trusting(Loading):
         for name, layer in self.layers.alive(GROUP).items():
             layer.visible = name == probability_name(phase)
         viewer = self.layers.viewer
-        look_flat(viewer, "xz")
+        at_once(look_flat(viewer, "xz"))
         centre_px = getattr(study.feature, "centre_px", None)  # only a void has a place
         if centre_px is not None:
             middle_px = (study.volume.data.shape[2] - 1) / 2

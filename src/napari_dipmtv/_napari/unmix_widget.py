@@ -49,7 +49,7 @@ class UnmixWidget(StageWidget):
         )
         self.words = note()
         self.words.setToolTip("How well the fit describes the spectra")
-        self.quality = QCheckBox("Show chi-square and signal to noise")
+        self.quality = QCheckBox("Show χ² and signal to noise")
         for control in (self.form, self.job_bar, self.plot, self.words, self.quality):
             self.body.addWidget(control)
         self.quality.toggled.connect(self._show_quality)

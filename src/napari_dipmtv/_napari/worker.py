@@ -100,9 +100,8 @@ class Worker(threading.Thread):
     def shown(self, seconds: float) -> None:
         """The window has shown the last preview and was busy so long with it."""
         if self._previews == 1:
-            seconds = (
-                0.0  # the first one also makes layers and compiles shaders, and says nothing about the next
-            )
+            # the first one also makes layers and compiles shaders, and says nothing about the next
+            seconds = 0.0
         cost = self._snapshot_s + seconds
         with self._lock:
             self._next_shot = time.monotonic() + max(self.preview_pause_s or 0.0, cost / PREVIEW_SHARE)

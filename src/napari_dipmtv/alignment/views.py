@@ -44,9 +44,9 @@ def leave_out(maps: Stack, views: Sequence[int] = ()) -> Stack:
     used = shows_something(maps)
     used[list(views)] = False
     if used.sum() < FEWEST:
-        raise GeometryError(
-            expected("tilt series", f"at least {FEWEST} usable views", int(used.sum()), "Use more views")
-        )
+        left = int(used.sum())
+        advice = f"Use more views: {count - left} of {count} show nothing or were left out"
+        raise GeometryError(expected("tilt series", f"at least {FEWEST} usable views", left, advice))
     if used.all():
         return maps
     valid = np.ones(maps.data.shape[1:], bool) if maps.valid is None else maps.valid

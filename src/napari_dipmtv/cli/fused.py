@@ -61,7 +61,9 @@ def simulate_fused(out: OutOption, set_: SetOption = None, as_json: JsonOption =
         haadf_counts=True,
     )
     truth = save_volume(made.truth, out / "truth")
-    project = save_project(Project(inputs=inputs, aligned=True), out / f"fused{PROJECT_SUFFIX}")
+    project = save_project(
+        Project(inputs=inputs, aligned=True, output=out / "results"), out / f"fused{PROJECT_SUFFIX}"
+    )
     facts = {"maps": inputs.map_folder, "haadf": inputs.haadf, "truth": truth, "project": project}
     tilts = f"{len(made.chemical.tilts_deg)} chemical and {len(made.haadf.tilts_deg)} HAADF tilts in {out}"
     finish(facts, f"{tilts}\nFuse them: napari-dipmtv run {project}", as_json)

@@ -79,6 +79,7 @@ def read_ome(path: Path, max_bytes: int | None = None) -> tuple[NDArray[Any], di
         For a damaged file, one that another program has changed, or one that is not ours.
     """
     stack = read_stack(path, max_bytes=max_bytes)
+    data = stack.data if stack.data.ndim == 3 else stack.data[None]  # of one view or slice
     with reading(path):
         note = _note(path)
         if stack.pixel_nm is None or not math.isclose(stack.pixel_nm, note["pixel_nm"], rel_tol=1e-9):
@@ -90,16 +91,13 @@ def read_ome(path: Path, max_bytes: int | None = None) -> tuple[NDArray[Any], di
                     "Export the result again",
                 )
             )
-        if (
-            digest(stack.data, {key: value for key, value in note.items() if key != "sha256"})
-            != note["sha256"]
-        ):
+        if digest(data, {key: value for key, value in note.items() if key != "sha256"}) != note["sha256"]:
             raise ReadError(
                 expected(
                     f"file {path}", "the data that were exported", "changed data", "Copy or export it again"
                 )
             )
-    return stack.data, note
+    return data, note
 
 
 def digest(data: NDArray[Any], facts: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ class AlignSettings(StageSettings):
         "Align on",
         "Name of the channel that the alignment looks at. Empty: the sum of all channels, which has the "
         "least noise.",
+        empty="sum of all channels",
     )
     start: Literal["centre of mass", "cross-correlation", "none"] = knob(
         "centre of mass",
@@ -27,6 +28,7 @@ class AlignSettings(StageSettings):
         "Leave out views",
         "Numbers of the views that neither the alignment nor the reconstruction may look at; the first is 0, as "
         "on the slider. Views that show nothing are left out by themselves.",
+        empty="none",
     )
     ignore_spikes: bool = knob(
         True,

@@ -45,6 +45,7 @@ def knob(
     description: str,
     *,
     unit: str = "",
+    empty: str = "",
     advanced: bool = False,
     ge: float | None = None,
     gt: float | None = None,
@@ -61,6 +62,8 @@ def knob(
         Label and tooltip; the description says what changes when the value grows.
     unit : str
         Physical unit, shown behind the value ("nm", "deg", "px", "eV", "e/Å²").
+    empty : str
+        What an empty value stands for; a form shows it, pale, in the empty field.
     advanced : bool
         Folded away in the form.
     ge, gt, le, lt : float, optional
@@ -74,7 +77,7 @@ def knob(
         gt=gt,
         le=le,
         lt=lt,
-        json_schema_extra={"unit": unit, "advanced": advanced},
+        json_schema_extra={"unit": unit, "empty": empty, "advanced": advanced},
     )
 
 
@@ -86,6 +89,7 @@ class Knob:
     title: str
     description: str
     unit: str
+    empty: str
     advanced: bool
     annotation: Any
     default: Any
@@ -108,6 +112,7 @@ def knobs(model: type[StageSettings]) -> Iterator[Knob]:
             title=field.title or name,
             description=field.description or "",
             unit=str(extra.get("unit", "")),
+            empty=str(extra.get("empty", "")),
             advanced=bool(extra.get("advanced", False)),
             annotation=field.annotation,
             default=field.get_default(call_default_factory=True),

@@ -30,6 +30,7 @@ class EdxSettings(StageSettings):
         "Other elements",
         "Elements whose lines lie near those asked for, separated by commas, for example Cu, Ga: the fit "
         "takes their counts away and gives no map of them. Each neighbour that overlaps adds noise.",
+        empty="none",
     )
     window_fwhm: float = knob(
         2.0,

@@ -51,6 +51,7 @@ class HaadfSettings(StageSettings):
         "Weights",
         "HAADF signal of each channel per unit of its maps, in their order, up to a common factor. Empty takes the "
         "atomic numbers to the power 1.7 of the elements that the channels are named after.",
+        empty="of the atomic numbers",
         advanced=True,
     )
 
@@ -194,6 +195,7 @@ class PublishedFusedSettings(StageSettings):
         (),
         "Weights",
         "HAADF weight of each channel, divided by their sum. Empty takes the atomic numbers.",
+        empty="of the atomic numbers",
         advanced=True,
     )
 
