@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from napari_dipmtv.data import DualSpectrumImage, Region
+from napari_dipmtv.data import DualSpectrumImage, Region, SpectrumSeries
 from napari_dipmtv.phantom import simulate
 from napari_dipmtv.pipeline import ReferencePair, references
 from napari_dipmtv.settings.simulation import SimulationSettings
@@ -62,11 +62,16 @@ def line(edge_electrons: int) -> str:
     return f"| {edge_electrons} | {' | '.join(shares)} | {found.bias[2]:+.1%} ± {found.bias_error[2]:.1%} |"
 
 
+SPHERE = {"shape": "sphere"}
 PARTICLES: tuple[tuple[str, bool, dict[str, object]], ...] = (
-    ("cube", True, {"seed": 11}),
-    ("cube", False, {"seed": 12}),
-    ("sphere", True, {"seed": 13, "phantom": {"shape": "sphere", "rotation_x_deg": 9}}),
-    ("cube", True, {"seed": 14, "dose_e_per_a2": 3e4, "phantom": {"rotation_x_deg": 5}}),
+    ("cube", True, {"seed": 41}),
+    ("cube", False, {"seed": 42}),
+    ("sphere of 30 nm", False, {"seed": 43, "phantom": {**SPHERE, "size_nm": 30}}),
+    ("cube with a shell of 4 nm", True, {"seed": 44, "phantom": {"shell_nm": 4, "rotation_z_deg": 25}}),
+    ("sphere", True, {"seed": 45, "phantom": SPHERE}),
+    ("cube with a skin of 3 nm", True, {"seed": 46, "phantom": {"skin_nm": 3, "rotation_x_deg": -8}}),
+    ("turned cube", False, {"seed": 47, "phantom": {"rotation_x_deg": 14}}),
+    ("cube", True, {"seed": 48, "dose_e_per_a2": 3e4}),
 )
 
 
@@ -114,13 +119,8 @@ def draw_measured() -> None:
     print(f"eXSpy: correlation {same:.4f}, sum {ours[window].sum() / theirs[window].sum():.4f}")
 
 
-def main() -> None:
-    """Draw ``spectra.png`` and ``deconvolution.png``, and print the tables."""
-    IMAGES.mkdir(parents=True, exist_ok=True)
-    draw_measured()
-    simulation = simulate(SETTINGS)
-    series = run(prepare(simulation.series)).value
-    pair = references(series, simulation.regions)
+def draw_simulated(series: SpectrumSeries, pair: ReferencePair) -> None:
+    """References, the fit of a region, and maps of a simulated series: ``spectra.png``."""
     unmixed = run(unmix(series, pair.m)).value
     metal = unmixed.maps.data.sum(axis=0)
     region = Region(0.0, metal[1] > 0.7 * np.percentile(metal, 99))
@@ -149,7 +149,16 @@ def main() -> None:
         figure.colorbar(place.imshow(image, cmap="cividis"), ax=place, shrink=0.8)
         place.set(title=title, xticks=[], yticks=[])
     figure.savefig(IMAGES / "spectra.png", dpi=80)
-    print(IMAGES / "spectra.png")
+
+
+def main() -> None:
+    """Draw ``spectra.png`` and ``deconvolution.png``, and print the tables."""
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    draw_measured()
+    simulation = simulate(SETTINGS)
+    series = run(prepare(simulation.series)).value
+    pair = references(series, simulation.regions)
+    draw_simulated(series, pair)
     print(*(line(level) for level in LEVELS), sep="\n")
     print(*(purified_line(*particle) for particle in PARTICLES), sep="\n")
     true = given_l_references(series, simulation.l_references)

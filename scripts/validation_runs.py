@@ -45,6 +45,11 @@ MAKERS = {
 FITTED = "SIRT, fitted"
 SEEDS = (0, 1, 2)
 ENSEMBLES = range(12)  # particles of the calibration
+FRESH = ((EXPERIMENT, "SIRT", 8), (EXPERIMENT, "DIPm-TV", 2), (0.1, "SIRT", 6), (0.5, "SIRT", 6))
+FRESH_SEED, FIRST = (
+    1117,
+    8,
+)  # of particles that were not looked at while the fit was made, unlike those before
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,10 @@ def jobs() -> Iterator[Job]:
         if seed == 0:
             for index in ENSEMBLES:
                 yield Job("calibration", index, lambda i=index: calibrated(i))
+
+    for noise, method, count in FRESH:
+        for index in range(FIRST, FIRST + count):
+            yield Job(f"fresh {noise:g} | {method}", index, lambda a=(index, noise, method): fresh(*a))
 
 
 def cases() -> Iterator[tuple[str, PhantomSettings, float]]:
@@ -115,11 +124,36 @@ def reconstructed(particle: PhantomSettings, noise: float, seed: int, method: st
     return row
 
 
-def fitted(particle: PhantomSettings, noise: float, seed: int) -> dict[str, Any]:
-    """The particle that the projections want, from the phases of SIRT: what the intervals of a study are about."""
+def fitted(particle: PhantomSettings, noise: float, seed: int, method: str = "SIRT") -> dict[str, Any]:
+    """The particle that the projections want, from the phases of a method: what the intervals of a study are about."""
     series = count_series(make_volume(particle), TILTS, relative_noise=noise, seed=seed)
-    best = refine(series, segment(_last(MAKERS["SIRT"], series, seed))).particle
-    return beside({name: value for name, (value, _) in best.measures().items()}, best.phases, particle)
+    begin = time.process_time()
+    found = refine(series, segment(_last(MAKERS[method], series, seed)))
+    best, seconds = found.particle, time.process_time() - begin
+    values = {name: value for name, (value, _) in best.measures().items()}
+    return {**beside(values, best.phases, particle), "misfit": found.misfit, "seconds": seconds}
+
+
+def fresh(index: int, noise: float, method: str) -> dict[str, Any]:
+    """A random cube or ball with a void of 5 to 7.5 voxels, fitted."""
+    random = np.random.default_rng([FRESH_SEED, index])
+    size = random.uniform(25, 31)
+    at = random.uniform(-0.08, 0.08, 3) * size
+    particle = PhantomSettings(
+        shape="sphere" if index % 3 == 2 else "cube",
+        field_voxels=FIELD,
+        size_nm=size,
+        skin_nm=random.uniform(1.2, 2.2),
+        shell_nm=random.uniform(0.12, 0.2) * size,
+        void_radius_nm=random.uniform(2.5, 3.75),
+        void_x_nm=at[0],
+        void_y_nm=at[1],
+        void_z_nm=at[2],
+        rotation_y_deg=random.uniform(-20, 20),
+        rotation_z_deg=random.uniform(-10, 10),
+    )
+    found = fitted(particle, noise, FRESH_SEED + index, method)
+    return {**found, "void_diameter_nm": 2 * particle.void_radius_nm, "shape": particle.shape}
 
 
 def layers(volume: Volume, particle: PhantomSettings) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from validation_runs import EXPERIMENT, FITTED, MAKERS, NOISES, SKINS_NM, VOIDS_NM
+from validation_runs import EXPERIMENT, FITTED, FRESH, MAKERS, NOISES, SKINS_NM, VOIDS_NM
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "validation.md"
@@ -37,6 +37,7 @@ def report(rows: Sequence[Row]) -> None:
         skins(rows),
         voids(rows),
         ratios(rows),
+        unseen(rows),
         detection(rows),
         calibration(rows),
         mirrored(_ablation()),
@@ -110,6 +111,50 @@ def ratios(rows: Sequence[Row]) -> str:
     return (
         "### FeO : Fe₃O₄\n\nError of the ratio of volumes, over the particles of the last table.\n\n"
         + _table(["method", "mean", "worst", "particles"], cells)
+    )
+
+
+def unseen(rows: Sequence[Row]) -> str:
+    """Every error of the fitted particle where nothing was looked at before, and their root mean squares."""
+    lines = []
+    for noise, method, _ in sorted(FRESH):
+        here = _of(rows, f"fresh {noise:g} | {method}")
+        errors = [_errors_of(row) for row in here]
+        for row, (void, ratio, skin) in zip(here, errors, strict=True):
+            shown = "ball" if row["shape"] == "sphere" else row["shape"]
+            found = "not found" if void == -100 else f"{void:+.0f} %"
+            lines.append(
+                [f"{noise:.0%}", method, f"{row['seed']}, {shown}", f"{row['void_diameter_nm']:.1f}", found,
+                 f"{ratio:+.1f} %", f"{skin:+.2f}", f"{row['misfit']:.2f}"]
+            )  # fmt: skip
+        if len(here) > 2:
+            there = [void for void, *_ in errors if void != -100]
+            rms = [
+                float(np.sqrt(np.mean(np.square(e)))) for e in (there, *list(zip(*errors, strict=True))[1:])
+            ]
+            lines.append(
+                [f"**{noise:.0%}**", method, "**root mean square**", f"{len(there)} of {len(here)}",
+                 f"**{rms[0]:.0f} %**", f"**{rms[1]:.1f} %**", f"**{rms[2]:.2f}**", ""]
+            )  # fmt: skip
+    heads = [
+        "noise",
+        "start",
+        "particle",
+        "true void (voxels)",
+        "void volume",
+        "FeO : Fe₃O₄",
+        "skin (voxels)",
+    ]
+    words = "Errors of the fitted particle. None of these particles was looked at while the fit was made."
+    return f"### Fresh particles\n\n{words}\n\n" + _table([*heads, "misfit"], lines)
+
+
+def _errors_of(row: Row) -> tuple[float, float, float]:
+    """Of the volume of the void and the ratio in per cent, of the skin in voxels."""
+    return (
+        100 * (row["void_nm3"] / row["true_void_nm3"] - 1),
+        100 * (row["ratio"] / row["true_ratio"] - 1),
+        row["skin_nm"] - row["true_skin_nm"],
     )
 
 

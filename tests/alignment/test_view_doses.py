@@ -8,12 +8,14 @@ import torch
 
 from napari_dipmtv.data import ChannelMaps, TiltSeries, Volume
 from napari_dipmtv.errors import InputError
+from napari_dipmtv.io.checkpoints import Checkpoint, Task, load_checkpoint, must_continue, save_checkpoint
 from napari_dipmtv.io.map_folder import load_saved, save_maps
 from napari_dipmtv.phantom.dose import count_series
-from napari_dipmtv.settings.tomo import CsTvSettings
+from napari_dipmtv.settings.tomo import CsTvSettings, DipSettings
+from napari_dipmtv.states import run
 from napari_dipmtv.tomo.data_term import data_misfit
 from napari_dipmtv.tomo.problem import pose
-from napari_dipmtv.tomo.reconstruct import reconstruct
+from napari_dipmtv.tomo.reconstruct import reconstruct, reconstruct_states
 from napari_dipmtv.tomo.thinning import thin
 from napari_dipmtv.trust.resample import bootstrap, halves, measured_again, noise_variance, projections
 from napari_dipmtv.trust.scan import CavityScan
@@ -102,3 +104,31 @@ def test_saved_maps_keep_the_dose_of_each_view(uneven, tmp_path):
     back = load_saved(tmp_path)
     assert isinstance(back, TiltSeries)
     assert back.counts_per_unit == uneven.counts_per_unit
+
+
+def test_a_run_with_held_out_counts_goes_on_from_a_file_to_the_same_bits(uneven, tmp_path):
+    """The counts that are held out of each view are drawn again after the restart, in proportion to its dose."""
+    settings = DipSettings(
+        iterations=10, filters=(4, 8), skips=(0, 0), input_channels=4, network_input="random", crop=False
+    )
+    states = list(reconstruct_states(uneven, "dipm-tv", settings, "cpu"))
+    assert "validation" in states[0].losses
+    task = Task.of(uneven, "dipm-tv", settings)
+    begun = reconstruct_states(uneven, "dipm-tv", settings, "cpu")
+    saved = next(state for state in begun if state.iteration == 5).checkpoint()
+    save_checkpoint(Checkpoint(task, 5, 1.0, {}, saved), tmp_path)
+    back = load_checkpoint(tmp_path)
+    must_continue(back, task)
+    rest = run(reconstruct_states(uneven, "dipm-tv", settings, "cpu", resume=back.state))
+    np.testing.assert_array_equal(rest.value.data, states[-1].snapshot().data)
+    assert rest.losses["validation"] == [
+        s.losses["validation"] for s in states[5:] if "validation" in s.losses
+    ]
+
+
+def test_f56_a_checkpoint_of_other_view_doses_is_refused(uneven):
+    settings = DipSettings()
+    saved = Checkpoint(Task.of(uneven, "dipm-tv", settings), 3, 1.0, {}, {})
+    last_twice = uneven.replace(counts_per_unit=(*DOSES[:-1], 2 * DOSES[-1]))
+    with pytest.raises(InputError, match="the maps of the first run"):
+        must_continue(saved, Task.of(last_twice, "dipm-tv", settings))

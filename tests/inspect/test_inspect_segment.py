@@ -75,6 +75,23 @@ def test_a_core_close_to_the_surface_stays_core(ball):
     assert found.mask("A core").sum() == pytest.approx(4 / 3 * np.pi * 8**3, rel=0.05)
 
 
+def test_specks_of_noise_neither_name_the_core_nor_stay(core_shell, ball):
+    """Noise around a particle makes many small pieces; each has a middle, all of the other channel."""
+    particle = core_shell(48, "ball", 14, 2, 5)
+    specks = sum(
+        ball(48, 1.8, (z, y, x)) for z in (-20, 20) for y in range(-20, 21, 5) for x in range(-20, 21, 5)
+    )
+    noisy = particle.replace(data=particle.data + np.stack([0 * specks, 40.3 * specks]).astype(np.float32))
+    found = segment(noisy)
+    assert found.phases == NAMES
+    assert np.array_equal(found.labels, segment(particle).labels)
+
+
+def test_a_small_particle_beside_a_large_one_stays(ball):
+    volume = Volume(7 * (ball(48, 12, (-8, 0, 0)) + ball(48, 2.6, (16, 0, 0)))[None], ("HAADF",), 1.0)
+    assert segment(volume).mask("material")[36:].sum() == pytest.approx(4 / 3 * np.pi * 2.6**3, rel=0.25)
+
+
 def test_an_open_pore_is_no_void(core_shell):
     volume = core_shell(48, "box", 18, 2, 6, void_px=4)
     data = volume.data.copy()

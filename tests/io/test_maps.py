@@ -253,6 +253,13 @@ def test_f55_saved_maps_come_back_exactly(tmp_path: Path, maps: ChannelMaps) -> 
         load_saved_series(tmp_path)
 
 
+def test_f55_a_single_view_comes_back_as_one(tmp_path: Path) -> None:
+    """A TIFF of one image forgets that it was a stack."""
+    values = np.arange(12, dtype=np.float32).reshape(1, 1, 3, 4)
+    save_maps(ChannelMaps(values, ("FeO",), (10.0,), 0.5), tmp_path)
+    np.testing.assert_array_equal(load_saved_maps(tmp_path).data, values)
+
+
 def test_f55_aligned_series_keeps_its_alignment(tmp_path: Path, maps: ChannelMaps) -> None:
     alignment = Alignment(np.array([[0.1, -2.0], [0, 0], [3, 4]]), 0.3, -1.5, (0.2, 0.1))
     series = TiltSeries(maps.data, maps.channels, maps.tilts_deg, maps.pixel_nm, alignment=alignment)

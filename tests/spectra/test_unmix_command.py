@@ -62,7 +62,8 @@ def test_automatic_references(measured, tmp_path):
     told = json.loads((tmp_path / "maps/report.json").read_text())["references"]
     assert {(r["reference"], r["other"]) for r in told["ranges"]} == {("FeO", "Fe3O4"), ("Fe3O4", "FeO")}
     assert all(r["least"] <= 0 <= r["most"] for r in told["ranges"])
-    assert any("taken as pure" in sentence for sentence in told["assumed"])
+    assert any("found automatically in the purest 2%" in sentence for sentence in told["assumed"])
+    assert any("purify=volume takes that off" in sentence for sentence in told["assumed"])
 
 
 def test_spectrum_files_of_hyperspy_and_msa(measured, tmp_path):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_dipmtv.data import TiltSeries
+from napari_dipmtv.data import Alignment, TiltSeries
 from napari_dipmtv.errors import GeometryError, InputError
 from napari_dipmtv.trust.resample import (
     bootstrap,
     generator,
     halves,
+    interpolated,
     measured_again,
     noise_variance,
     projections,
@@ -32,6 +33,19 @@ def gaussian(seed: int = 0, scale: float = 1.0) -> tuple[TiltSeries, np.ndarray]
     noise = np.moveaxis(np.random.default_rng(seed).multivariate_normal([0, 0], scale * c, SHAPE[1:]), -1, 0)
     field = np.broadcast_to(c[:, :, None, None, None], (2, *SHAPE)).astype(np.float32)
     return TiltSeries((3 + noise).astype(np.float32), ("a", "b"), TILTS, 1.0, covariance=field), c
+
+
+def test_interpolation_is_told_from_the_alignment_and_from_the_counts_themselves() -> None:
+    series, (maps, _) = counts(), gaussian()
+    assert not interpolated(series)
+    assert not interpolated(maps)
+    assert not interpolated(maps.replace(alignment=Alignment(np.array([[1.0, -2], [0, 3], [0, 0]]))))
+    for found in (Alignment(np.full((3, 2), 0.3)), Alignment(np.zeros((3, 2)), axis_angle_deg=1.0),
+                  Alignment(np.zeros((3, 2)), axis_offset_px=0.5)):  # fmt: skip
+        assert interpolated(maps.replace(alignment=found))
+        assert interpolated(series.replace(alignment=found))
+    between = (series.data[..., 1:] + series.data[..., :-1]) / 2  # aligned elsewhere, without a history
+    assert interpolated(series.replace(data=between.astype(np.float32)))
 
 
 def test_thinned_counts_are_independent_poisson_series_of_half_the_dose() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_dipmtv.data import Alignment
 from napari_dipmtv.inspect import segment
 from napari_dipmtv.phantom import make_segmentation, make_volume, true_measures
 from napari_dipmtv.phantom.shapes import phase_fractions
@@ -85,6 +86,8 @@ def test_density_fluctuations_are_seen_in_the_residuals(counted) -> None:
     inside = phases.mask("FeO core")
     assert one.volume.data[0][inside].std() > 0.05 * one.volume.data[0][inside].mean()
     assert not np.array_equal(one.volume.data, other.volume.data)
+    moved = Alignment(np.full((len(series.tilts_deg), 2), 0.5))
+    assert grained(series.replace(alignment=moved), found["even"]).grain == 0  # neighbours share noise
     blind = series.replace(counts_per_unit=None)
     assert grained(blind, found["even"]).grain == found["even"].grain  # without statistics nothing is known
 

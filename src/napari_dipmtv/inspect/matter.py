@@ -15,6 +15,10 @@ VACUUM = "vacuum"
 VOID = "void"
 FEWEST_BULK = 50  # voxels that give a bulk density
 BOUNDARY_PX = 2  # voxels this near to a boundary are blurred
+DUST_DEPTH_PX, DUST_SHARE = (
+    1.5,
+    0.01,
+)  # thinner than three voxels, and of less than this of the largest particle
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,6 +100,19 @@ def without_specks(mask: Mask, smallest: int) -> Mask:
     keep[0] = False
     cleaned: Mask = keep[parts]
     return cleaned
+
+
+def without_dust(matter: Mask) -> Mask:
+    """Leave out separate pieces of noise: no voxel deeper than `DUST_DEPTH_PX`, and beside a particle far larger."""
+    particles = particles_of(matter)
+    sizes = np.bincount(particles.ravel())
+    if len(sizes) < 3:
+        return matter
+    deepest = np.zeros(len(sizes))
+    np.maximum.at(deepest, particles.ravel(), depth_px(matter).ravel())
+    dust = (deepest <= DUST_DEPTH_PX) & (sizes < DUST_SHARE * sizes[1:].max())
+    kept: Mask = matter & ~dust[particles]
+    return kept
 
 
 def particles_of(matter: Mask) -> NDArray[np.int32]:

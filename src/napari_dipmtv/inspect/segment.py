@@ -19,6 +19,7 @@ from napari_dipmtv.inspect.matter import (
     depth_px,
     filled,
     particles_of,
+    without_dust,
     without_specks,
 )
 from napari_dipmtv.inspect.voids import find_voids
@@ -60,7 +61,7 @@ def segment(volume: Volume, settings: SegmentSettings | None = None) -> Segmenta
     bulk = bulk_of(density)
     filling = density.sum(axis=0) / bulk.total.astype(np.float32)[density.argmax(axis=0)]
     classes = classify(density, filling, bulk, volume.channels, settings)
-    matter = without_specks(classes.matter, settings.smallest_part_voxels)
+    matter = without_dust(without_specks(classes.matter, settings.smallest_part_voxels))
     void = find_voids(filling, filled(matter), settings)
     solid = filled(matter | void) & ~void
     phase = _cleaned(classes.phase, len(classes.names), solid & matter, settings.smallest_part_voxels)
@@ -118,10 +119,14 @@ def _core_shell(
 
 
 def _inner(phase: NDArray[np.intp], solid: Mask, depth: F64, particles: NDArray[np.int32]) -> int:
-    """Channel of most of the deepest parts of all particles."""
+    """Channel of most of the deepest parts of all particles; of a small one next to a large one, less is deep."""
     deepest = np.zeros(int(particles.max()) + 1)
     np.maximum.at(deepest, particles[solid], depth[solid])
-    return int(np.bincount(phase[solid & (depth > DEEP * deepest[particles])], minlength=2).argmax())
+    deep = solid & (depth > DEEP * deepest[particles])
+    votes = np.bincount(
+        phase[deep], weights=depth[deep] ** 3, minlength=2
+    )  # the size of what they are the middle of
+    return int(votes.argmax())
 
 
 def _skin(a: Mask, b: Mask, depth: F64) -> Mask:

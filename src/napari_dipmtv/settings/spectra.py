@@ -106,10 +106,10 @@ class ReferenceSettings(StageSettings):
     """How the core loss teaches the references of the low loss."""
 
     core_low_ev: float = knob(
-        640.0,
+        610.0,
         "Core-loss window from",
-        "Start of the core-loss fit. Smaller gives the background a longer arm, but must stay above the "
-        "tail of O-K.",
+        "Start of the core-loss fit. Smaller gives the background a longer arm, which decides how well the metal "
+        "content of the references is known, but must stay above the fine structure of O-K, some 70 eV from 532 eV.",
         unit="eV",
         gt=0,
     )
@@ -202,9 +202,9 @@ class ReferenceSettings(StageSettings):
         "extreme",
         "Purification",
         "A region of a core-shell particle shows a mixture. Extreme: move each reference to the purest "
-        "pixels of all tilts, found in the low loss. Volume: go on from there to the purest voxels, by aligning and "
-        "reconstructing the maps of two phases; right where every beam crosses a shell. Known: take off the shares "
-        "given below, of two phases. None: take the regions as they are.",
+        "pixels of all tilts, found in the low loss. Volume: go on from there to what a voxel of each of two phases "
+        "holds, by aligning and reconstructing the maps; right where every beam crosses a shell, takes about a "
+        "minute. Known: take off the shares given below, of two phases. None: take the regions as they are.",
     )
     extreme_share: float = knob(
         0.02,

@@ -11,6 +11,7 @@ from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.spectra import ReferenceSettings
 from napari_dipmtv.spectra.edge_plane import edge_plane
 from napari_dipmtv.spectra.l_references import by_valence, common_energy, taught
+from napari_dipmtv.spectra.purify import STILL_MIXED
 from napari_dipmtv.spectra.references import LReferences
 
 _STANDS_OUT = 1.5  # variance of the direction of difference over that of noise
@@ -71,8 +72,7 @@ def auto_l_references(
     found = learnt(1.0 if reduced_first else -1.0, settings)
     said = (
         f"{names[0]} and {names[1]} found automatically in the purest {settings.extreme_share:.0%} of the "
-        "metal signal at each end: taken as pure, although a beam through a shell may cross both phases "
-        "everywhere."
+        "metal signal at each end."
     )
     words = tuple(open_range.words for open_range in found.ranges)
-    return replace(found, raw=(), taken_off=(), notes=(said, *words))
+    return replace(found, raw=(), taken_off=(), notes=(said, STILL_MIXED, *words))

@@ -1,12 +1,10 @@
 """Aligned maps and a quick reconstruction become the composition of each phase, where voxels hold one phase alone.
 
 Every beam through a core crosses the shell, so no pixel is pure; but a voxel inside the core is. The maps are
-reconstructed, each voxel is given to the phase that it shows more of, and the maps of all tilts are regressed on the
-projections of the two phases: their slopes say what one voxel of each phase holds. A reconstruction from few tilts puts
-some voxels into the wrong phase, so the slopes are wrong by an amount that depends on the particle; the amount is
-measured on simulated maps of the very particle that was found, and taken off (indirect inference: C. Gourieroux,
-A. Monfort, E. Renault, J. Appl. Econometrics 8, S85 (1993)). How sharp its boundaries are decides how well phases fit
-the maps, so the simulated particle gets the sharpness that fits as badly as the measured one.
+reconstructed, each voxel is given to the phase that it shows more of, and the boundaries of the phases move until the
+projections of two materials, each of one composition, explain the maps of all tilts best: least squares over all
+data, in which no voxel of the blurred reconstruction is read. How far that goes astray is measured on simulated maps
+of the particle that was found. It is the stated error, and not taken off, which would only add its own noise.
 """
 
 from __future__ import annotations
@@ -15,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from napari_dipmtv.data import F32, F64, ReferenceSpectrum, TiltSeries, Volume
 from napari_dipmtv.errors import InputError, expected
+from napari_dipmtv.spectra.purify import STILL_MIXED
 from napari_dipmtv.spectra.references import (
     LReferences,
     MixingRange,
@@ -27,21 +25,43 @@ from napari_dipmtv.spectra.references import (
     condition_number,
 )
 
-Reconstruct = Callable[[TiltSeries], Volume]
-WIDEN = (
-    0.2  # share of the other reference by which the cone of the maps is opened: pure voxels stay above zero
-)
-BOUNDARIES_PX = (
-    0.0,
-    0.45,
-    0.6,
-)  # sigma of the Gaussian by which boundaries of the simulated particle are smeared
-REPEATS = 3  # simulated measurements that are averaged
-MODEL_ERROR = 0.025  # of a share: root mean square of what was left on particles of known composition
+# share of the other reference by which the cone of the maps is opened: pure voxels stay above zero
+WIDEN = np.array([[0.8, 0.2], [0.2, 0.8]])
+REPEATS = 3  # simulated measurements that tell the error
+MODEL_ERROR = 0.01  # of a share: what real edges, and the interpolation of the alignment, add to it
 FEWEST_VOXELS = 50
 APART = 4.0  # standard deviations by which the compositions of two phases must differ
 LEAST_APART = 0.1  # and the least difference of their shares
-SLACK = 0.02  # of the mean variance, added to every pixel: no pixel outweighs all others
+SLACK = 0.1  # of the mean variance, added to every pixel: none outweighs all others
+UNEXPLAINED = 2.0  # times the misfit of simulated maps: two phases of even composition explain the maps badly
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TwoPhases:
+    """Two phases that explain two maps, phase i being that of map i.
+
+    Attributes
+    ----------
+    shares : float32 array (2, z, y, x)
+        Of each voxel that a phase fills.
+    densities : float64 array (2, c)
+        What a whole voxel of each phase holds of each map.
+    misfit : float
+        Squared residual over its variance, per datum.
+    """
+
+    shares: F32
+    densities: F64
+    misfit: float
+
+    @property
+    def composition(self) -> F64:
+        """Shares (2, c) of the maps in each phase; rows of sum 1."""
+        return np.asarray(self.densities / self.densities.sum(axis=1, keepdims=True))
+
+
+Reconstruct = Callable[[TiltSeries], Volume]
+Explain = Callable[[TiltSeries, Volume], TwoPhases]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,57 +73,36 @@ class VolumeMixing:
     composition : float array (2, 2)
         Row i: shares of the references in phase i; sum 1. Entries below 0 or above 1 say that a reference is mixed.
     error : float array (2,)
-        Standard deviation of the shares of each phase.
-    uncorrected : float array (2, 2)
-        The composition before the error of the reconstruction was taken off.
-    boundary_px : float
-        Width (sigma) of the boundaries at which phases explain simulated maps as well as the measured ones.
+        Root mean square error of the shares of each phase.
+    unexplained : float
+        How many times worse two phases of even composition explain the maps than simulated maps of such phases.
     voxels : tuple of int
-        How many were given to each phase.
+        Size of each phase.
     share : float32 array (z, y, x)
         Of the first reference in the metal of each voxel; NaN in vacuum. Its histogram shows two heaps.
     """
 
     composition: F64
     error: F64
-    uncorrected: F64
-    boundary_px: float
+    unexplained: float
     voxels: tuple[int, int]
     share: F32
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Content:
-    """Shares (2, c) of the references in a voxel of each phase, its metal (2,), and how badly that fits the maps.
-
-    ``error`` (2,) is the standard deviation of the shares for phases that are known.
-    """
-
-    shares: F64
-    error: F64
-    metal: F64
-    misfit: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Estimate:
-    """Voxels (2, z, y, x) of each phase, the share (z, y, x) that decided, and what the voxels hold."""
-
-    phases: F32
-    share: F32
-    content: _Content
-
-
-def mixing_in_volume(series: TiltSeries, reconstruct: Reconstruct, seed: int = 0) -> VolumeMixing:
-    """Measure the composition of two phases from the voxels that hold one of them alone.
+def mixing_in_volume(
+    series: TiltSeries, reconstruct: Reconstruct, explain: Explain, seed: int = 0
+) -> VolumeMixing:
+    """Measure the composition of two phases by the particle that explains the maps best.
 
     Parameters
     ----------
     series : TiltSeries
         Two maps of equal metal content per unit, unbiased, with covariance; aligned.
     reconstruct : callable
-        Non-negative, edge-preserving and quick; called nine times: for the data, half of their dose, and simulated
+        Non-negative, edge-preserving and quick; called nine times: for half of the dose, the data, and simulated
         measurements.
+    explain : callable
+        Finds the phases in maps and a volume of these; called four times.
     seed : int
         Of the noise of the simulated measurements.
 
@@ -116,39 +115,16 @@ def mixing_in_volume(series: TiltSeries, reconstruct: Reconstruct, seed: int = 0
         got = f"{len(series.channels)}, {'without' if series.covariance is None else 'with'} covariance"
         advice = "Purify by extreme pixels"
         raise InputError(expected("maps to purify in the volume", "two with covariance", got, advice))
-    views, random = _Views(series, reconstruct), np.random.default_rng(seed)
+    views, random = _Views(series, reconstruct, explain), np.random.default_rng(seed)
     _check_two_phases(views, random)
-    found = views.estimate(series.data)
-    counted = int(found.phases[0].sum()), int(found.phases[1].sum())
-    boundary_px, bias = _like(found, views, random)
-    particle = _smeared(found.phases, boundary_px)
-    planted = replace(
-        views.regress(particle, series.data), shares=found.content.shares - bias
-    )  # nearer to the truth than what was found
-    repeats = [views.repeated(particle, planted, random).content for _ in range(REPEATS)]
-    biases = np.stack([repeat.shares - planted.shares for repeat in repeats])
-    composition = found.content.shares - biases.mean(axis=0)
-    spread = biases[:, :, 0].std(axis=0, ddof=1) * np.sqrt(1 + 1 / REPEATS)
-    error = np.hypot(spread, MODEL_ERROR)
-    return VolumeMixing(composition, error, found.content.shares, boundary_px, counted, found.share)
-
-
-def _like(found: _Estimate, views: _Views, random: np.random.Generator) -> tuple[float, F64]:
-    """Find the boundary width at which simulated maps fit as badly as the measured, and the bias (2, c) there."""
-    biases, misfits = [], []
-    for sigma in BOUNDARIES_PX:
-        particle = _smeared(found.phases, sigma)
-        planted = views.regress(particle, views.series.data)
-        repeat = views.repeated(particle, planted, random).content
-        biases.append(repeat.shares - planted.shares)
-        misfits.append(repeat.misfit)
-    boundary_px = float(np.interp(found.content.misfit, np.maximum.accumulate(misfits), BOUNDARIES_PX))
-    nearest = int(np.argmin(np.abs(np.array(BOUNDARIES_PX) - boundary_px)))
-    return boundary_px, biases[nearest]
-
-
-def _smeared(phases: F32, sigma_px: float) -> F32:
-    return np.asarray(gaussian_filter(phases, (0, sigma_px, sigma_px, sigma_px)), dtype=np.float32)
+    rough = views.rough(series.data)
+    found = views.estimate(series.data, rough)
+    repeats = [views.measured_again(found, random) for _ in range(REPEATS)]
+    astray = np.stack([one.composition[:, 0] - found.composition[:, 0] for one in repeats])
+    error = np.hypot(np.sqrt((astray**2).mean(axis=0)), MODEL_ERROR)
+    unexplained = found.misfit / float(np.mean([one.misfit for one in repeats]))
+    voxels = round(float(found.shares[0].sum())), round(float(found.shares[1].sum()))
+    return VolumeMixing(found.composition, error, unexplained, voxels, rough.share)
 
 
 def _check_voxels(counted: tuple[int, int]) -> None:
@@ -162,11 +138,8 @@ def _check_two_phases(views: _Views, random: np.random.Generator) -> None:
     """Refuse phases that are nothing but noise: found in maps of half the dose, they must show in the other half."""
     noise = views.noise(random)
     halves = [np.asarray(views.series.data + sign * noise, dtype=np.float32) for sign in (1, -1)]
-    unseen = views.regress(views.estimate(halves[0]).phases, halves[1])
-    difference, error = (
-        float(unseen.shares[0, 0] - unseen.shares[1, 0]),
-        2**0.5 * float(np.hypot(*unseen.error)),
-    )
+    shares, errors = views.regress(views.rough(halves[0]).phases, halves[1])
+    difference, error = float(shares[0, 0] - shares[1, 0]), 2**0.5 * float(np.hypot(*errors))
     if not difference > max(APART * error, LEAST_APART):
         wanted = f"compositions that differ by {LEAST_APART:g} and {APART:g} standard deviations"
         advice = "Use more pixels, tilts or dose, or purify by extreme pixels"
@@ -192,19 +165,9 @@ def purified_in_volume(
         )
         for i in (0, 1)
     )
-    shares = " and ".join(
-        f"{found.composition[i, 1 - i]:+.1%} ± {found.error[i]:.1%} of the {names[1 - i]} reference in {names[i]}"
-        for i in (0, 1)
-    )
-    said = (
-        f"Voxels hold {shares} ({found.voxels[0]} and {found.voxels[1]} voxels of a reconstruction of the maps): the "
-        "references were mixed so that each phase holds its own alone. Assumed: every voxel of the particle is one "
-        "of two phases, each of one composition throughout."
-    )
-    kept = l_references.notes[
-        : len(l_references.notes) - len(l_references.ranges)
-    ]  # what was open is so no more
-    notes = (*kept, said, *(one.words for one in ranges))
+    before = len(l_references.notes) - len(l_references.ranges)  # what was open is so no more
+    kept = (note for note in l_references.notes[:before] if note != STILL_MIXED)
+    notes = (*kept, *_said(found, names), *(one.words for one in ranges))
     l_spectra, m_spectra = (_mixed(r, found.composition) for r in (l_references, m_references))
     off = np.linalg.inv(found.composition)
     pure = replace(
@@ -221,6 +184,25 @@ def purified_in_volume(
     return pure, replace(m_references, spectra=m_spectra, notes=(*notes, *learnt))
 
 
+def _said(found: VolumeMixing, names: tuple[str, ...]) -> tuple[str, ...]:
+    shares = " and ".join(
+        f"{found.composition[i, 1 - i]:+.1%} ± {found.error[i]:.1%} of the {names[1 - i]} reference in {names[i]}"
+        for i in (0, 1)
+    )
+    said = (
+        f"Voxels hold {shares} ({found.voxels[0]} and {found.voxels[1]} voxels of a particle that explains the maps): "
+        "the references were mixed so that each phase holds its own alone. Assumed: every voxel of the particle is "
+        "one of two phases, each of one composition throughout."
+    )
+    if found.unexplained <= UNEXPLAINED:
+        return (said,)
+    doubt = (
+        f"That explains the maps {found.unexplained:.1f} times worse than maps simulated from it: the particle holds "
+        "more than two phases, or a composition that changes within one. Do not rely on the shares above."
+    )
+    return said, doubt
+
+
 def _mixed(references: References, composition: F64) -> tuple[ReferenceSpectrum, ...]:
     intensities = composition @ np.stack([s.intensity for s in references.spectra])
     return tuple(
@@ -229,60 +211,77 @@ def _mixed(references: References, composition: F64) -> tuple[ReferenceSpectrum,
     )
 
 
-class _Views:
-    """The maps of one series, as they are reconstructed and regressed."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rough:
+    """Voxels (2, z, y, x) of each phase by a threshold, the share (z, y, x) that decided, and the composition."""
 
-    def __init__(self, series: TiltSeries, reconstruct: Reconstruct) -> None:
+    phases: F32
+    share: F32
+    composition: F64
+
+
+class _Views:
+    """The maps of one series, as they are reconstructed and explained."""
+
+    def __init__(self, series: TiltSeries, reconstruct: Reconstruct, explain: Explain) -> None:
         from napari_dipmtv.projection.geometry import Geometry
         from napari_dipmtv.projection.sparse import SparseProjector
 
-        self.series, self.reconstruct = series, reconstruct
+        self.series, self.reconstruct, self.explain = series, reconstruct, explain
         self.projector = SparseProjector(Geometry.of_series(series))
         assert series.covariance is not None
         self.covariance = series.covariance.astype(np.float64)  # (c, c, t, y, x)
-        shape = series.data.shape[1:]
-        self.valid = np.ones(shape, bool) if series.valid is None else series.valid
-        matrices = np.moveaxis(self.covariance[:, :, self.valid], -1, 0)  # (p, c, c)
-        slack = SLACK * np.einsum("pcc->p", matrices).mean() / 2
-        self.precision = np.linalg.inv(matrices + slack * np.eye(2))
+        self.valid = np.ones(series.data.shape[1:], bool) if series.valid is None else series.valid
+        slack = SLACK * np.einsum("cctyx->tyx", self.covariance)[self.valid].mean() / 2
+        self.weighed = self.covariance + slack * np.eye(2)[:, :, None, None, None]
+        self.precision = np.linalg.inv(np.moveaxis(self.weighed[:, :, self.valid], -1, 0))  # (p, c, c)
 
-    def estimate(self, data: F32) -> _Estimate:
-        """Reconstruct maps (c, t, y, x), give each voxel of matter to a phase, and regress the maps on the phases."""
-        widen = np.array([[1 - WIDEN, WIDEN], [WIDEN, 1 - WIDEN]])
-        wide = self.series.replace(
-            data=np.einsum("ab,btyx->atyx", widen, data),
-            covariance=np.einsum("ab,bctyx,dc->adtyx", widen, self.covariance, widen),
+    def remixed(self, data: F32, mixing: F64) -> TiltSeries:
+        """Maps of other mixtures (2, c) of the same channels."""
+        return self.series.replace(
+            data=np.einsum("ab,btyx->atyx", mixing, data).astype(np.float32),
+            covariance=np.einsum("ab,bctyx,dc->adtyx", mixing, self.weighed, mixing).astype(np.float32),
         )
-        volume = self.reconstruct(wide).data.astype(np.float64)
-        x = np.einsum("ab,bzyx->azyx", np.linalg.inv(widen), volume)
+
+    def rough(self, data: F32) -> _Rough:
+        """Reconstruct maps (c, t, y, x), give each voxel of matter to a phase, and regress the maps on the phases."""
+        volume = self.reconstruct(self.remixed(data, WIDEN)).data.astype(np.float64)
+        x = np.einsum("ab,bzyx->azyx", np.linalg.inv(WIDEN), volume)
         metal = x.sum(axis=0)
         matter = metal > 0.5 * np.median(metal[metal > 0.3 * metal.max()])
         share = np.where(matter, x[0] / np.where(matter, metal, 1.0), np.nan)
         first = share > np.nanpercentile(share, (5, 95)).mean()
         phases = np.stack([first, matter & ~first]).astype(np.float32)
         _check_voxels((int(phases[0].sum()), int(phases[1].sum())))
-        return _Estimate(phases, share.astype(np.float32), self.regress(phases, data))
+        return _Rough(phases, share.astype(np.float32), self.regress(phases, data)[0])
 
-    def regress(self, phases: F32, data: F32) -> _Content:
-        """Regress maps on the projections of phases, weighted by the covariance of each pixel."""
+    def regress(self, phases: F32, data: F32) -> tuple[F64, F64]:
+        """Regress maps on projections of phases: shares (2, c) in a voxel of each, standard deviation (2,)."""
         p = self.project(phases)[:, self.valid]
         y = data[:, self.valid].astype(np.float64)
         gram = np.einsum("ap,pcd,bp->acbd", p, self.precision, p, optimize=True).reshape(4, 4)
         right = np.einsum("ap,pcd,dp->ac", p, self.precision, y, optimize=True).reshape(4)
         content = np.linalg.solve(gram, right).reshape(2, 2)
-        left = y - content.T @ p
-        misfit = float(np.einsum("cp,pcd,dp->", left, self.precision, left, optimize=True)) / left.size
         metal = content.sum(axis=1)
         shares = content / metal[:, None]
         slopes = (np.array([1.0, 0.0]) - shares[:, :1]) / metal[:, None]  # of the first share, (2, c)
         blocks = np.linalg.inv(gram).reshape(2, 2, 2, 2)
-        error = np.sqrt(np.einsum("ac,acad,ad->a", slopes, blocks, slopes))
-        return _Content(shares, error, metal, misfit)
+        return shares, np.sqrt(np.einsum("ac,acad,ad->a", slopes, blocks, slopes))
 
-    def repeated(self, particle: F32, planted: _Content, random: np.random.Generator) -> _Estimate:
-        """Estimate from maps of a particle (2, z, y, x) of planted content, with the noise of the series."""
-        clean = np.einsum("ac,atyx->ctyx", planted.shares * planted.metal[:, None], self.project(particle))
-        return self.estimate(np.asarray(clean + self.noise(random), dtype=np.float32))
+    def estimate(self, data: F32, rough: _Rough) -> TwoPhases:
+        """Find the phases that explain maps (c, t, y, x), in maps of what they roughly hold."""
+        mixing = WIDEN @ np.linalg.inv(rough.composition).T
+        maps = self.remixed(data, mixing)
+        wide = self.reconstruct(maps)
+        apart = np.einsum("ab,bzyx->azyx", np.linalg.inv(WIDEN), wide.data)
+        found = self.explain(maps, wide.replace(data=np.maximum(apart, 0).astype(np.float32)))
+        return replace(found, densities=found.densities @ np.linalg.inv(mixing).T)
+
+    def measured_again(self, particle: TwoPhases, random: np.random.Generator) -> TwoPhases:
+        """Estimate from maps of a known particle with the noise of the series."""
+        clean = np.einsum("ac,atyx->ctyx", particle.densities, self.project(particle.shares))
+        data = np.asarray(clean + self.noise(random), dtype=np.float32)
+        return self.estimate(data, self.rough(data))
 
     def noise(self, random: np.random.Generator) -> F64:
         """Noise (c, t, y, x) of the covariance of the series."""

@@ -25,7 +25,10 @@ from napari_dipmtv.projection.projector import Projector
 from napari_dipmtv.tomo.data_term import DataMisfit
 
 RADII_PX = (1.5, 2.0, 2.5, 3.0, 3.5, 4.5, 6.0, 8.0)
-EVIDENCE = 16.0  # nats; chance places one of 1e4 independent balls there in one of some 900 data sets
+EVIDENCE = (
+    16.0  # nats: ln(1e4 places / 0.001); a volume is changed, so chance may do that once in a thousand data
+)
+# sets. `napari_dipmtv.trust.result.LEAST_NATS` is the same for a claim that may be wrong once in twenty.
 CANDIDATES = 12  # per radius, the best by the linear estimate
 
 

@@ -15,9 +15,8 @@ from napari_dipmtv.trust.result import Direction, EdgeSpread, SpectrumResolution
 
 REACH_PX = 6.0  # profiles run this far to both sides of the surface
 STEP_PX = 0.25
-SMOOTH_PX = (
-    1.0  # the surface itself is found in a slightly blurred volume; the profiles are read in the sharp one
-)
+# the surface itself is found in a slightly blurred volume; the profiles are read in the sharp one
+SMOOTH_PX = 1.0
 WIDTH_10_90 = 2.5631  # standard deviations of a Gaussian blur between 10 and 90 % of its edge
 NEAREST = 0.85  # cosine between a normal and the axis that it counts for
 FEWEST = 30  # normals that give a profile

@@ -9,9 +9,8 @@ import numpy as np
 from napari_dipmtv.data import Segmentation, TiltSeries, Volume
 
 FeatureName = Literal["void", "skin"]
-RIM_PX = (
-    2  # blur has carried this much of the emptiness of a void, or of the matter of a skin, beyond its voxels
-)
+# blur has carried this much of the emptiness of a void, or of the matter of a skin, beyond its voxels
+RIM_PX = 2
 
 
 class Feature(Protocol):
@@ -25,6 +24,11 @@ class Feature(Protocol):
     @property
     def unit(self) -> str:
         """Of its strength."""
+        ...
+
+    @property
+    def smoother(self) -> float:
+        """How much stronger it looks by itself in data than in repeats of a fitted particle, which is smoother."""
         ...
 
     @property

@@ -15,7 +15,7 @@ from scipy.ndimage import convolve, gaussian_filter
 from napari_dipmtv.data import F32, F64, TiltSeries
 from napari_dipmtv.trust.planted import grain_field
 from napari_dipmtv.trust.refine import Refined, refine
-from napari_dipmtv.trust.resample import generator, noise_kind, projections
+from napari_dipmtv.trust.resample import generator, interpolated, noise_kind, noise_variance, projections
 
 SHARED_PX = 1.5  # residuals are averaged over patches of this size; the noise of single pixels fades
 INSIDE = 0.2  # of the largest expected value: pixels that count
@@ -26,26 +26,29 @@ _GRAIN = 9  # place in the random numbers of a study
 
 
 def grained(series: TiltSeries, fitted: Refined) -> Refined:
-    """Give a fitted particle the fluctuations that its residuals show, where the maps are counts.
+    """Give a fitted particle the fluctuations that its residuals show.
 
-    Maps with a covariance were interpolated when they were aligned: their neighbouring pixels share noise, which would
-    be taken for fluctuations, so they are given none.
+    Where aligning has interpolated the maps, neighbouring pixels share noise, which would be taken for fluctuations:
+    such a particle is given none, nor is one of maps whose noise is not known.
 
     ``grain² = TRIED² (S - 1) / G`` with the mean square ``S`` of the smoothed residuals over that of noise, and ``G``
     that of a particle with fluctuations of `TRIED` that is fitted in the same way: the fit takes up more than half.
     """
-    if noise_kind(series) != "poisson":
+    measured = noise_variance(series)
+    if measured is None or interpolated(series):
         return fitted
     volume = fitted.particle.volume
     mean = projections(volume, series)
     if not mean.any(axis=(1, 2, 3)).all():
         return fitted  # without a channel that the data hold it is no particle of theirs; its misfit says so
-    variance = np.maximum(mean, 0) / series.gain
+    variance = np.maximum(mean, 0) / series.gain if noise_kind(series) == "poisson" else measured
     where = mean > INSIDE * mean.max()
     if series.valid is not None:
         where &= series.valid
     noise = _variance_of_smoothed(variance)[where]
     there = float((_smoothed(series.data - mean)[where] ** 2 / noise).mean())
+    if there <= 1:
+        return fitted
     added = []
     for i in range(DRAWS):
         field = 1 + TRIED * grain_field(volume.data.shape[1:], generator(0, _GRAIN, i))

@@ -23,7 +23,7 @@ def harmonics(directions: F64, degree: int) -> F64:
         J. Geodesy 76, 279 (2002), equation 11. The pole is z.
     """
     z, y, x = directions
-    found: dict[tuple[int, int], F64] = {}
+    found = np.empty(((degree + 1) ** 2, z.size))
     around = np.ones(z.shape, complex)  # (sin θ exp i φ)^m
     sector = 1.0
     for m in range(degree + 1):
@@ -36,10 +36,10 @@ def harmonics(directions: F64, degree: int) -> F64:
                 size = ((4 * n**2 - 1) / (n**2 - m**2)) ** 0.5
                 last = (((n - 1) ** 2 - m**2) / (4 * (n - 1) ** 2 - 1)) ** 0.5
                 before, now = now, size * (z * now - last * before)
-            found[n, m] = now * around.real
+            found[n * (n + 1) + m] = now * around.real
             if m:
-                found[n, -m] = now * around.imag
-    return np.stack([found[n, m] for n in range(degree + 1) for m in range(-n, n + 1)])
+                found[n * (n + 1) - m] = now * around.imag
+    return found
 
 
 def degrees(degree: int) -> F64:

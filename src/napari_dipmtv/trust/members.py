@@ -33,9 +33,8 @@ from napari_dipmtv.trust.result import Interval
 Resampling = Literal["planted", "bootstrap"]
 MISFIT = "misfit"  # of each member, last in its row
 FAILED = 1.5  # a misfit so many times the usual one: core and shell exchanged, and it would be seen in the data too
-UNDRAWN_PX = (
-    0.015  # what makes the intervals hold on cubes and balls of known truth (scripts/validation_study.py)
-)
+# what makes the intervals hold on cubes and balls of known truth (scripts/validation_study.py)
+UNDRAWN_PX = 0.015
 ROUGHER = 0.65  # errors of the object over those of members, whose surfaces carry the noise of two fits (same study)
 TRIED_PX = 0.2  # displacement by which the slope of a measure is taken
 COUNTS = ("voids",)  # whole numbers have no interval like this; their probability per voxel says more
@@ -125,7 +124,10 @@ class PlantedMembers:
         here = self.base.moved(start).particle.measures()
         for k in range(len(start)):
             grown = start.copy()
-            grown[k] += np.float32(2 * TRIED_PX)  # the boundary lies where two distances are equal
+            alone = k > 0 and not self.base.shape.solid[k - 1]
+            grown[k] += np.float32(
+                TRIED_PX if alone else 2 * TRIED_PX
+            )  # others meet where two distances are equal
             there = self.base.moved(grown).particle.measures()
             change = [_error(name, there.get(name), here.get(name)) for name in self.estimates]
             squares += np.nan_to_num(change) ** 2

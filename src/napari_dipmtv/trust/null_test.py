@@ -30,9 +30,6 @@ from napari_dipmtv.trust.repeats import Arrays, Maker, Repeats, here, within
 from napari_dipmtv.trust.resample import generator, measured_again, projections
 from napari_dipmtv.trust.result import SEEN, Detection, NullTest, p_value
 
-# A fitted particle is smoother than a real one: the emptiest places of its repeats are this much weaker than those of
-# the data, in the median of 44 particles without a void (field 24, SIRT). The repeats are made as strong.
-SMOOTHER = 1.1
 FEWEST = 19  # repeats that can show p = 0.05
 TARGET = 0.9  # the smallest void that the data support is found this often
 _NULL, _PLANTED = 1, 2  # places in the random numbers of a study
@@ -181,7 +178,7 @@ class _Job:
 
 
 def _without(job: _Job, number: int) -> Iterator[str | Arrays]:
-    """A repeat without the feature: strengths (sizes, 2) times `SMOOTHER`, and the largest size segmented anywhere."""
+    """A repeat without the feature: its strengths (sizes, 2) times its `smoother`, and the largest size segmented."""
     random = generator(job.seed, _NULL, number)
     clean = projections(job.feature.drawn(random).absent, job.series)
     drawn = measured_again(clean, job.series, random, job.residual)
@@ -189,7 +186,9 @@ def _without(job: _Job, number: int) -> Iterator[str | Arrays]:
         if isinstance(step, str):
             yield step
         else:
-            found = [SMOOTHER * np.array(job.feature.strength(step[0], size)) for size in job.sizes_nm]
+            found = [
+                job.feature.smoother * np.array(job.feature.strength(step[0], size)) for size in job.sizes_nm
+            ]
             shown = job.feature.segmented(segment(step[0], job.segmentation))[1]
             yield np.array(found), np.array(shown)
 

@@ -7,13 +7,14 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import affine_transform, find_objects, gaussian_filter
+from scipy.ndimage import affine_transform, distance_transform_edt, find_objects, gaussian_filter
 
 from napari_dipmtv.data import F32, F64, Segmentation, Volume
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.inspect import measure
 from napari_dipmtv.inspect.fractions import channel_of
 from napari_dipmtv.inspect.matter import VACUUM, VOID
+from napari_dipmtv.trust.holes import Hole, emptiest, holes_of
 from napari_dipmtv.trust.level_sets import halved, layer_depths_px, level_sets
 
 MARGIN_PX = 5  # around the matter: no boundary moves further than `FARTHEST_PX`
@@ -81,8 +82,9 @@ class Planted:
 class Shape:
     """The phases of a segmentation as level sets.
 
-    Every phase has a signed distance to its boundary, and each point belongs to the phase of the largest. Whatever is
-    added to the distance of one phase lets it grow at the cost of all its neighbours, whichever encloses which.
+    Every solid phase has a signed distance to its boundary, and each point belongs to the phase of the largest.
+    Whatever is added to the distance of one phase lets it grow at the cost of all its neighbours, whichever encloses
+    which. Voids are holes in what the solid phases make together.
 
     Attributes
     ----------
@@ -101,23 +103,42 @@ class Shape:
     def of(cls, phases: Segmentation, channels: tuple[str, ...]) -> Shape:
         """Read the shape of a segmentation; raises `InputError` where it holds no matter."""
         shape = cls(phases, channels, np.zeros((0, 0, 0, 0), np.float32))
-        if not any(name != VOID for name in shape.names):
+        if not shape.solid.any():
             wanted, advice = "some matter", "Lower the threshold of the surface"
             raise InputError(expected("phases", wanted, "vacuum only", advice))
-        found = level_sets(phases.labels[shape.box], dict(zip(shape.names, shape.values, strict=True)))
-        return cls(phases, channels, found)
+        labels, void = phases.labels[shape.box], phases.mask(VOID)[shape.box]
+        nearest = distance_transform_edt(void, return_distances=False, return_indices=True)
+        values = [v for v, solid in zip(shape.values, shape.solid, strict=True) if solid]
+        shares = np.stack([labels[tuple(nearest)] == v for v in values]).astype(np.float32)
+        names = [name for name in shape.names if name != VOID]
+        return cls(phases, channels, shape.with_holes(level_sets(shares, names), holes_of(void)))
+
+    def with_holes(self, solid: F32, holes: tuple[Hole, ...]) -> F32:
+        """Distances (p + 1, z, y, x) from those of vacuum and solid phases and the holes in them."""
+        out = np.empty((len(self.names) + 1, *solid.shape[1:]), np.float32)
+        out[0], out[1:][self.solid], out[1:][~self.solid] = (
+            solid[0],
+            solid[1:],
+            emptiest(holes, solid.shape[1:]),
+        )
+        return out
 
     @cached_property
     def values(self) -> tuple[int, ...]:
-        """Labels of the phases that occur, the vacuum left out."""
-        return tuple(
-            v for v, n in self.phases.phases.items() if n != VACUUM and (self.phases.labels == v).any()
-        )
+        """Labels of the phases that occur, the vacuum left out, and of the voids, which the data may show later."""
+        occurring = set(np.unique(self.phases.labels).tolist())
+        named = self.phases.phases.items()
+        return tuple(v for v, n in named if n != VACUUM and (n == VOID or v in occurring))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Their names."""
         return tuple(self.phases.phases[v] for v in self.values)
+
+    @cached_property
+    def solid(self) -> NDArray[np.bool_]:
+        """False (p,) for the phase of the voids."""
+        return np.array([name != VOID for name in self.names], bool)
 
     @cached_property
     def materials(self) -> NDArray[np.intp]:
@@ -134,36 +155,59 @@ class Shape:
         around = find_objects((self.phases.labels > 0).astype(np.uint8))[0]
         return tuple(slice(max(0, s.start - MARGIN_PX), s.stop + MARGIN_PX) for s in around)
 
-    @cached_property
-    def _widths(self) -> F32:
-        """How much the difference of two distances changes across a voxel; (q q, z, y, x) for all pairs of phases.
-
-        The modulus of its gradient: the filled share of a voxel then rises over one voxel across any plane, which has
-        the variance of the exact share, however the plane lies.
-        """
-        slopes = np.stack([np.stack(np.gradient(one)) for one in self.distances])  # (q, 3, z, y, x)
-        widths = np.linalg.norm(slopes[:, None] - slopes[None], axis=2)
-        out: F32 = np.maximum(widths, FLATTEST).reshape(-1, *self.distances.shape[1:])
-        return out
-
     def shares(self, distances: F32) -> F32:
         """Share (p, z, y, x) of each voxel of the box that each phase fills: half at equal distances.
 
-        A voxel is divided between the two phases of the largest distances, by a plane.
+        A voxel is divided between the two solid phases of the largest distances by a plane, and then by the boundary
+        of a void. Across it the share rises over one voxel, which has the variance of the exact share however the
+        plane lies; so differences of distances are taken in units of their own gradient.
         """
-        count = len(distances)
-        first = distances.argmax(axis=0)
-        best = distances.max(axis=0)
-        others = distances.copy()
+        solid, hollow = self.solid_shares(distances), self.hollow(distances)
+        out = np.empty((len(self.names), *hollow.shape), np.float32)
+        out[self.solid], out[~self.solid] = solid * (1 - hollow), hollow * solid.sum(axis=0)
+        return out
+
+    def solid_shares(self, distances: F32) -> F32:
+        """Shares (p, z, y, x) of the solid phases, voids counted as what lies around them."""
+        first, second, apart, width = self.rivals(distances)
+        rest = np.clip(0.5 - apart / width, 0, None)
+        whole = np.zeros((int(self.solid.sum()) + 1, *distances.shape[1:]), np.float32)
+        np.put_along_axis(whole, first[None], (1 - rest)[None], axis=0)
+        np.put_along_axis(whole, second[None], rest[None], axis=0)
+        return whole[1:]
+
+    def rivals(self, distances: F32) -> tuple[NDArray[np.intp], NDArray[np.intp], F32, F32]:
+        """The two solid phases (from 1, 0 is vacuum) of the largest distances in every voxel, by how much they differ,
+        and the change of that per voxel; (z, y, x)."""
+        solid = self._solids(distances)
+        first = solid.argmax(axis=0)
+        best = solid.max(axis=0)
+        others = solid.copy()
         np.put_along_axis(others, first[None], -np.inf, axis=0)
         second = others.argmax(axis=0)
-        apart = best - others.max(axis=0)
-        width = np.take_along_axis(self._widths, (first * count + second)[None], axis=0)[0]
-        rest = np.clip(0.5 - apart / width, 0, None)
-        shares = np.zeros_like(distances)
-        np.put_along_axis(shares, first[None], (1 - rest)[None], axis=0)
-        np.put_along_axis(shares, second[None], rest[None], axis=0)
-        return shares[1:]
+        return first, second, best - others.max(axis=0), self._width(solid, first, second)
+
+    def hollow(self, distances: F32) -> F32:
+        """Share of each voxel (z, y, x) inside the boundary of a void."""
+        if self.solid.all():
+            return np.zeros(distances.shape[1:], np.float32)
+        inside = distances[1:][~self.solid][0]
+        width = np.maximum(np.linalg.norm(np.gradient(inside), axis=0), FLATTEST)
+        return np.asarray(np.clip(0.5 + inside / width, 0, 1), np.float32)
+
+    def _solids(self, distances: F32) -> F32:
+        solid: F32 = distances[np.concatenate([[True], self.solid])]
+        return solid
+
+    @staticmethod
+    def _width(solid: F32, first: NDArray[np.intp], second: NDArray[np.intp]) -> F32:
+        squares = np.zeros(first.shape, np.float32)
+        for axis in (1, 2, 3):
+            slope = np.gradient(solid, axis=axis)
+            ours, theirs = (np.take_along_axis(slope, k[None], axis=0)[0] for k in (first, second))
+            squares += (ours - theirs) ** 2
+        width: F32 = np.maximum(np.sqrt(squares), FLATTEST)
+        return width
 
     def by_material(self, shares: F32) -> F32:
         """Shares of the phases (..., p, z, y, x) added up to those of the materials (..., m, z, y, x)."""
@@ -176,7 +220,11 @@ class Shape:
         fine = distances
         for axis in (1, 2, 3):
             fine = halved(fine, axis)
-        phase = fine.argmax(axis=0)
+        phase = self._solids(fine).argmax(axis=0)
+        places = np.flatnonzero(self.solid) + 1
+        phase = np.concatenate([[0], places])[phase]
+        for void in np.flatnonzero(~self.solid):
+            phase[(phase > 0) & (fine[1 + void] > 0)] = 1 + void
         nz, ny, nx = distances.shape[1:]
         blocks = np.stack([phase == k for k in range(1, len(distances))]).reshape(-1, nz, 2, ny, 2, nx, 2)
         shares: F32 = blocks.mean(axis=(2, 4, 6), dtype=np.float32)

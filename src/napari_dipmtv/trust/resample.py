@@ -45,6 +45,22 @@ def noise_kind(series: TiltSeries) -> Noise:
     return "covariance" if series.covariance is not None else "residual"
 
 
+def interpolated(series: TiltSeries) -> bool:
+    """True where aligning has read the maps between their pixels: neighbours share noise then.
+
+    So it says the alignment, turned or by parts of a pixel; counts that are not whole say it too.
+    """
+    if series.counts_per_unit is not None:
+        counts = series.data * series.gain
+        if bool((np.abs(counts - np.rint(counts)) > np.maximum(WHOLE, 1e-6 * np.abs(counts))).any()):
+            return True
+    found = series.alignment
+    if found is None:
+        return False
+    across = found.shifts_px + np.array([0.0, found.axis_offset_px])
+    return found.axis_angle_deg != 0 or bool((np.abs(across - np.rint(across)) > WHOLE).any())
+
+
 def halves(series: TiltSeries, random: np.random.Generator) -> tuple[TiltSeries, TiltSeries]:
     """Split a series into two independent ones of half the dose, in the units of the whole.
 

@@ -13,9 +13,15 @@ from napari_dipmtv.data import F64
 Direction = Literal["all", "x", "y", "z"]
 Noise = Literal["poisson", "covariance", "residual"]
 SEEN = 0.05  # a feature is taken as real below this p-value
-LEAST_NATS = (
-    12.0  # a cavity with less evidence is not taken as real: chance gives that to one of some thousand balls
-)
+# Under chance a likelihood ratio exceeds e^E at one place with a probability of at most e^-E (its mean is 1), at one of
+# N places with N e^-E. A claim that a reader weighs may be wrong in `SEEN` of the cases. What is cut into a particle
+# unseen, so that all else is measured with it, may be wrong in one of a thousand; so says
+# `napari_dipmtv.tomo.cavities.EVIDENCE` too.
+PLACES = 1e4  # balls that hardly overlap, of all sizes, in a particle
+LEAST_NATS = float(np.log(PLACES / SEEN))  # 12.2: a cavity of less evidence is not taken as real
+CUT_NATS = float(
+    np.log(PLACES / 0.001)
+)  # 16.1: a segmented void of less evidence is closed in a fitted particle
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -37,6 +37,7 @@ class SkinFeature:
     bare: Refined | None = None
     name: Literal["skin"] = "skin"
     unit: str = "nm"
+    smoother: float = 1.0  # its mass is that of a whole layer: no search for the strongest place
 
     @property
     def size_nm(self) -> float:

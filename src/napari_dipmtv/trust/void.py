@@ -22,6 +22,9 @@ RING_PX = 2.5  # thickness of the ring around a ball with which the ball is comp
 PROBE_PX = 5.0  # diameter of the ball with which an unsegmented void is looked for
 SUBPOINTS = 5  # along each edge of a voxel; a void of two voxels is then planted with its volume to 2 %
 FILL_PX = 1.5  # the filling of a void continues its walls, averaged over patches of this size
+# The emptiest places of repeats are weaker than those of the data by 9 % in the median of 44 particles without a void
+# (field 24, SIRT).
+SMOOTHER = 1.1
 MOVES_PX = 1.5  # a void counts as "there" within this distance
 
 
@@ -47,6 +50,7 @@ class VoidFeature:
     bare: Refined | None = None
     name: Literal["void"] = "void"
     unit: str = ""
+    smoother: float = SMOOTHER
 
     @cached_property
     def size_nm(self) -> float:
@@ -64,7 +68,7 @@ class VoidFeature:
         gone = self.mask & phases.mask(VOID)
         if gone.any():
             value = value[tuple(distance_transform_edt(gone, return_distances=False, return_indices=True))]
-        found = refine(series, Segmentation(value, phases.phases, phases.voxel_nm))
+        found = refine(series, Segmentation(value, phases.phases, phases.voxel_nm), search=False)
         if grain:
             whole = (
                 refine(series, phases) if gone.any() else found

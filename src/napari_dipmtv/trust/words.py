@@ -87,7 +87,7 @@ def cavity_text(found: CavityTest) -> str:
         return "The likelihood test has not begun."
     said = "The data demand a void" if found.exceeds else "The data do not demand a void"
     rule = (
-        f"A void is demanded above {found.level:.1f} nats: the most of {LEAST_NATS:g}, 95 % of the repeats, and what "
+        f"A void is demanded above {found.level:.1f} nats: the most of {LEAST_NATS:.1f}, 95 % of the repeats, and what "
         "hardly another refit would reach."
     )
     nats = f"{found.evidence:.1f} nats for emptying a ball of {found.size_nm:.2g} nm"
