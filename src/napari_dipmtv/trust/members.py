@@ -35,7 +35,9 @@ MISFIT = "misfit"  # of each member, last in its row
 FAILED = 1.5  # a misfit so many times the usual one: core and shell exchanged, and it would be seen in the data too
 # what makes the intervals hold on cubes and balls of known truth (scripts/validation_study.py)
 UNDRAWN_PX = 0.015
-ROUGHER = 0.65  # errors of the object over those of members, whose surfaces carry the noise of two fits (same study)
+ROUGHER = (
+    0.8  # errors of the object over those of members, whose surfaces carry the noise of two fits (same study)
+)
 TRIED_PX = 0.2  # displacement by which the slope of a measure is taken
 COUNTS = ("voids",)  # whole numbers have no interval like this; their probability per voxel says more
 
