@@ -58,7 +58,8 @@ p { margin: .2rem 0 .5rem } p.about, p.fine { color: var(--faint); margin: 0 0 1
 .wide { overflow-x: auto }
 table { border-collapse: collapse; width: 100%; font-size: .92rem } th, td { text-align: left;
   padding: .25rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere }
-th { font-weight: 600 } thead th { background: var(--soft) } th.n, td.n { text-align: right }
+th { font-weight: 600 } thead th { background: var(--soft); overflow-wrap: normal } th.n, td.n { text-align: right }
+td.unit { white-space: nowrap } td.estimate { font-weight: 600 }
 td.n { font-variant-numeric: tabular-nums; white-space: nowrap } table.names > tbody > tr > th { width: 16rem }
 td table { font-size: 1em } td table.names > tbody > tr > th { font-weight: 400; color: var(--faint) }
 figure { margin: 1rem 0 } img { width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
@@ -153,8 +154,8 @@ def _measure_row(row: Mapping[str, Any], shares: Sequence[str], more: Sequence[s
     finest = spread if _given(spread) else row.get("std")
     cells = [f"<td>{escape(str(row['name']))}</td>", f'<td class="n">{number(value, finest)}</td>']
     cells += [f'<td class="n">{"± " if _given(spread) else ""}{number(spread, spread)}</td>']
-    cells += [f"<td>{escape(str(row['unit']))}</td>"]
-    cells += [f'<td class="n">{number(row.get(column), finest)}</td>' for column in more]
+    cells += [f'<td class="unit">{escape(str(row["unit"]))}</td>']
+    cells += [f'<td class="n {column}">{number(row.get(column), finest)}</td>' for column in more]
     for share in shares:
         low, high = row.get(f"low{share}"), row.get(f"high{share}")
         said = f"{number(low, finest)} … {number(high, finest)}" if _given(low) else ""
