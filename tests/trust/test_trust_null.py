@@ -45,7 +45,7 @@ def test_a_true_void_is_more_than_noise(tested) -> None:
 
 def test_no_void_gives_no_small_p(solid, counted, maker) -> None:
     values = []
-    for seed in range(2):
+    for seed in range(3):
         series = counted(solid, seed=seed)
         observed = reconstructed(maker, series)
         feature, note = find_void(observed, segment(observed), probe_nm=4.0)
@@ -62,11 +62,11 @@ def test_a_true_skin_is_more_than_noise_and_none_is_not(hollow, counted, maker) 
     skin = find_skin(hollow, segment(hollow))
     assert run(null_test(series, skin, observed, maker, repeats=19)).value.p_anywhere == pytest.approx(0.05)
     values = []
-    for seed in (3, 4):
+    for seed in (3, 4, 5):
         bare = counted(skin.absent, seed=seed)
         none = run(null_test(bare, skin, reconstructed(maker, bare), maker, repeats=19, seed=seed)).value
         values.append(none.p_anywhere)
-    assert max(values) > 0.05
+    assert sorted(values)[1] > 0.05
 
 
 def test_only_a_void_is_made_stronger_in_the_repeats(tested, hollow, maker) -> None:
