@@ -173,8 +173,8 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
     parts = []
     for noise in sorted(NOISES):
         title = "Noise-free (1 %)" if noise == 0.01 else f"{noise:.0%} noise"
-        seeds = {run["seed"] for run in runs if run["noise"] == noise}
-        parts.append(f"### {title}\n\nMedian of up to {len(seeds)} seed{'s' if len(seeds) != 1 else ''}.\n")
+        seeds = sorted({run["seed"] for run in runs if run["noise"] == noise})
+        parts.append(f"### {title}\n\nMedian over the seeds {', '.join(map(str, seeds))}.\n")
         parts.append(
             "| variant | NRMSE | SSIM | IoU FeO | IoU Fe₃O₄ | void found | end over best on the way | steps | time |\n"
             "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"

@@ -24,7 +24,7 @@ from napari_dipmtv.io.map_folder import save_maps
 from napari_dipmtv.io.recorder import Recorder
 from napari_dipmtv.io.volumes import load_volume
 from napari_dipmtv.states import State
-from napari_dipmtv.tomo import memory
+from napari_dipmtv.tomo import devices
 from napari_dipmtv.tomo.network import DipNetwork
 
 SMALL = (
@@ -256,7 +256,7 @@ def test_f30_out_of_memory_on_the_way_writes_what_was_reached_and_ends_with_3(
 def test_f29_too_little_memory_is_said_before_anything_is_written(
     maps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "available_bytes", lambda _: 10**7)
+    monkeypatch.setattr(devices, "available_bytes", lambda _: 10**7)
     done = call(maps, tmp_path / "a", "--checkpoint", tmp_path / "run")
     assert done.exit_code == 2
     assert "precision=bfloat16" in done.stderr

@@ -20,7 +20,7 @@ from napari_dipmtv.errors import ComputeError, DeviceError
 from napari_dipmtv.settings.spectra import UnmixSettings
 from napari_dipmtv.settings.tomo import DipSettings
 from napari_dipmtv.states import State
-from napari_dipmtv.tomo import memory
+from napari_dipmtv.tomo import devices, memory
 from napari_dipmtv.tomo.device_faults import explained
 
 SMALL = DipSettings(filters=(16, 16), skips=(2, 2), precision="float32", crop=False, network_input="random")
@@ -106,7 +106,7 @@ def test_f29_smaller_settings_are_offered_before_the_start_and_taken_over(
     series = dock.session.value("tilt_series")
     wanted = next(memory.smaller(series, "dipm-tv", SMALL, CPU))
     free = (wanted.memory_bytes + memory.memory_bytes(series, "dipm-tv", SMALL, CPU)) // 2
-    monkeypatch.setattr(memory, "available_bytes", lambda _: free)
+    monkeypatch.setattr(devices, "available_bytes", lambda _: free)
     monkeypatch.setattr("napari_dipmtv.tomo.reconstruct.pick_device", lambda _: CPU)
     press(dock.estimate.ask, dock.bench.job.finished, qtbot)
     assert "try in this order" in dock.estimate.words.text()

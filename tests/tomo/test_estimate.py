@@ -17,8 +17,8 @@ import torch
 from napari_dipmtv.data import TiltSeries
 from napari_dipmtv.errors import DeviceError, InputError
 from napari_dipmtv.settings.tomo import METHODS, DipSettings, Method
+from napari_dipmtv.tomo import devices, memory
 from napari_dipmtv.tomo import estimate as module
-from napari_dipmtv.tomo import memory
 from napari_dipmtv.tomo.estimate import estimate, estimate_states
 from napari_dipmtv.tomo.memory import memory_bytes, smaller
 
@@ -115,13 +115,13 @@ def test_f29_a_gpu_too_small_is_offered_the_cpu(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (3 * 10**8, 10**9))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 10**8)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 4 * 10**7)
-    assert memory.available_bytes(gpu) == 36 * 10**7
+    assert devices.available_bytes(gpu) == 36 * 10**7
     assert "cpu" in [way.device for way in smaller(maps(64, 64), "cs-tv", METHODS["cs-tv"](), gpu)]
     assert "device cpu" in memory.advice(maps(64, 64), "dipm-tv", FLOAT, gpu)
 
 
 def test_f29_too_little_memory_is_said_before_any_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "available_bytes", lambda _: 10**8)
+    monkeypatch.setattr(devices, "available_bytes", lambda _: 10**8)
     monkeypatch.setattr(module, "reconstruct_states", lambda *_: pytest.fail("a step was taken"))
     found = estimate(maps(64, 64), "dipm-tv", FLOAT, "cpu")
     assert not found.fits
@@ -133,7 +133,7 @@ def test_f29_too_little_memory_is_said_before_any_step(monkeypatch: pytest.Monke
 def test_scarce_memory_is_noted_but_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     series = maps(20, 20)
     needed = memory_bytes(series, "dipm-tv", QUICK, CPU)
-    monkeypatch.setattr(memory, "available_bytes", lambda _: int(0.9 * needed))
+    monkeypatch.setattr(devices, "available_bytes", lambda _: int(0.9 * needed))
     found = estimate(series, "dipm-tv", QUICK, "cpu")
     assert found.fits
     assert "try in this order" in found.note

@@ -222,6 +222,24 @@ def test_f31_a_dead_device_is_said_once(
     assert "kernel errors" not in result.notes[0]  # the first line says it
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The operator 'aten::upsample_trilinear3d' is not currently implemented for the MPS device.",
+        "Could not run 'new_compressed_tensor' from the 'mps:0' device",
+        "\"slow_conv3d_cpu\" not implemented for 'Half'",
+    ],
+    ids=lambda words: words[:25],
+)
+def test_f31_a_step_that_torch_lacks_is_said(
+    series: TiltSeries, breaks: Callable[[int, Exception], object], words: str
+) -> None:
+    breaks(1, NotImplementedError(words))
+    with pytest.raises(DeviceError, match=r"every step of this method.*Choose cpu, or install a newer torch"):
+        reconstruct(series, "dipm-tv", SMALL)
+    assert fault(NotImplementedError("of our own")) is None
+
+
 def test_f31_the_first_error_is_told_where_the_device_gives_no_snapshot() -> None:
     def dead() -> int:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")

@@ -190,8 +190,8 @@ class Reconstructing(Trusting):
         series = self.session.value("tilt_series")
 
         def find() -> Any:
-            from napari_dipmtv.tomo.memory import available_bytes, smaller
-            from napari_dipmtv.tomo.problem import pick_device
+            from napari_dipmtv.tomo.devices import available_bytes, pick_device
+            from napari_dipmtv.tomo.memory import smaller
 
             where = pick_device(device)
             ways = [

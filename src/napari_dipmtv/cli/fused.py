@@ -78,7 +78,7 @@ def fuse(
     survival: Survival,
     align: AlignOption = False,
     method: Annotated[str, typer.Option("--method", help=f"One of {', '.join(FUSED_METHODS)}.")] = "fused",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:

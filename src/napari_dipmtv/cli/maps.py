@@ -95,7 +95,7 @@ def reconstruct(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Start of the random numbers of the deep image priors.")
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Say what time and memory it will take, and end.")
     ] = False,

@@ -27,7 +27,7 @@ SourceArgument = Annotated[
     Path,
     typer.Argument(help="A project file, *.dipmtv.json, or a folder of maps that align or simulate wrote."),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="Of every job; 1 on workers where none is given.")
 ]

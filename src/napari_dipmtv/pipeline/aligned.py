@@ -35,7 +35,7 @@ def report_alignment(
 
 def _quick(device: str) -> Callable[[TiltSeries], Volume]:
     from napari_dipmtv.alignment.most_likely import MostLikely
-    from napari_dipmtv.tomo.problem import pick_device
+    from napari_dipmtv.tomo.devices import pick_device
 
     return MostLikely(pick_device(device))
 

@@ -57,9 +57,9 @@ def dot_test(
     random = torch.Generator().manual_seed(seed)
     x = torch.randn((channels, *projector.volume_shape), generator=random, dtype=dtype).to(device)
     y = torch.randn((channels, *projector.series_shape), generator=random, dtype=dtype).to(device)
-    ax, aty = projector(x).double(), projector.T(y).double()
-    gap = (ax * y.double()).sum() - (x.double() * aty).sum()
-    return float(gap.abs() / (ax.norm() * y.double().norm()))
+    # on the host: Apple GPUs have no float64
+    x, ax, y, aty = (part.cpu().double() for part in (x, projector(x), y, projector.T(y)))
+    return float(((ax * y).sum() - (x * aty).sum()).abs() / (ax.norm() * y.norm()))
 
 
 def operator_norm(projector: Projector, *, device: str | torch.device = "cpu", steps: int = 12) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 from napari_dipmtv.errors import GeometryError, expected
 from napari_dipmtv.projection.geometry import Geometry
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
 STRIP = 32  # columns; 16 and 48 are slower
+NO_COMPRESSED_ROWS = ("mps",)  # devices for which torch 2.13 multiplies sparse matrices in coordinates only
 Entries = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]  # rows, columns, weights
 
 
@@ -44,8 +48,8 @@ class SparseProjector:
         rows, columns, values = (weights or joseph_weights)(geometry)
         nz, _, nx = geometry.volume_shape
         shape = (geometry.views * geometry.width, nz * nx)
-        forward = csr(rows, columns, values, shape, device, dtype)
-        adjoint = csr(columns, rows, values, shape[::-1], device, dtype)
+        forward = sparse_matrix(rows, columns, values, shape, device, dtype)
+        adjoint = sparse_matrix(columns, rows, values, shape[::-1], device, dtype)
         self._setup(geometry, forward, adjoint, transposed=False)
         self.T = SparseProjector.__new__(SparseProjector)
         self.T._setup(geometry, adjoint, forward, transposed=True)
@@ -108,7 +112,7 @@ def _times(matrix: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     Neighbouring rays use the same voxels: of 32 columns these still lie in the cache when they are wanted again. At
     128³ x 2 this takes 10 ms instead of 22.
     """
-    if x.is_cuda or x.shape[1] <= 2 * STRIP:
+    if x.device.type != "cpu" or x.shape[1] <= 2 * STRIP:
         return matrix @ x
     out = x.new_empty((matrix.shape[0], x.shape[1]))
     for first in range(0, x.shape[1], STRIP):
@@ -171,7 +175,7 @@ def _taps(
     return line, np.clip(cell, 0, size - 1), weight
 
 
-def csr(
+def sparse_matrix(
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
     weights: NDArray[np.float64],
@@ -179,17 +183,28 @@ def csr(
     device: str | torch.device,
     dtype: torch.dtype,
 ) -> torch.Tensor:
-    """Build a sparse torch matrix in compressed rows from its entries."""
+    """Build a sparse torch matrix from its entries, in the layout that the device multiplies."""
     from scipy.sparse import csr_array
 
     matrix = csr_array((weights, (rows, columns)), shape=shape)
-    with warnings.catch_warnings():  # torch announces that its CSR layout is in beta
+    build = _coordinates if torch.device(device).type in NO_COMPRESSED_ROWS else _compressed_rows
+    with warnings.catch_warnings():  # torch announces that its sparse layouts are in beta
         warnings.simplefilter("ignore", UserWarning)
-        return torch.sparse_csr_tensor(
-            torch.from_numpy(matrix.indptr.astype(np.int32)),
-            torch.from_numpy(matrix.indices.astype(np.int32)),
-            torch.from_numpy(matrix.data),
-            shape,
-            dtype=dtype,
-            device=device,
-        )
+        return build(matrix, torch.device(device), dtype)
+
+
+def _compressed_rows(matrix: csr_array[np.float64], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    return torch.sparse_csr_tensor(
+        torch.from_numpy(matrix.indptr.astype(np.int32)),
+        torch.from_numpy(matrix.indices.astype(np.int32)),
+        torch.from_numpy(matrix.data),
+        matrix.shape,
+        dtype=dtype,
+        device=device,
+    )
+
+
+def _coordinates(matrix: csr_array[np.float64], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    where = torch.from_numpy(np.stack(matrix.tocoo().coords).astype(np.int64)).to(device)
+    values = torch.from_numpy(matrix.data).to(dtype).to(device)
+    return torch.sparse_coo_tensor(where, values, matrix.shape, is_coalesced=True)

@@ -16,6 +16,7 @@ from napari_dipmtv.projection.sparse import slices_fastest
 from napari_dipmtv.settings.tomo import CsTvSettings
 from napari_dipmtv.states import State
 from napari_dipmtv.tomo.data_term import data_misfit
+from napari_dipmtv.tomo.devices import exact
 from napari_dipmtv.tomo.kept import keep, put_back
 from napari_dipmtv.tomo.problem import Problem
 from napari_dipmtv.tomo.total_variation import seen_by, stacked, sweep, total_variation_of
@@ -131,7 +132,7 @@ class PrimalDual:
         ``misfit(p) + conjugate(q) = <p, q>`` at ``p = (v - q) / sigma``.
         """
         p = (v - self.q) / self.sigma
-        conjugate = float((p.double() * self.q).sum() - self.misfit.loss(p))
+        conjugate = float((exact(p) * exact(self.q)).sum()) - float(self.misfit.loss(p))
         data = float(self.misfit.loss(self.seen))
         tv = total_variation_of(self.x, self.settings.tv) / self.problem.mass
         cost = data + self.settings.tv_strength * tv

@@ -75,7 +75,7 @@ class Poisson(DataMisfit):
         return self.weight * mean
 
     def nats(self, p: torch.Tensor) -> float:
-        return float(self.loss(p).double()) * self.counts.numel() / self.weight
+        return float(self.loss(p)) * self.counts.numel() / self.weight
 
     def stiffness(self, p: torch.Tensor) -> torch.Tensor:
         # of expectation maximisation: n / m^2 of the true curvature is replaced by 1 / m
@@ -106,7 +106,7 @@ class Gaussian(DataMisfit):
         return 0.5 * self.weight * chi.sum() / r.numel()
 
     def nats(self, p: torch.Tensor) -> float:
-        return float(self.loss(p).double()) * self.target.numel() / self.weight
+        return float(self.loss(p)) * self.target.numel() / self.weight
 
     def stiffness(self, p: torch.Tensor) -> torch.Tensor:
         # the row sums of |C^-1| bound its eigenvalues

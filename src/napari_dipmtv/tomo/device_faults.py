@@ -1,4 +1,4 @@
-"""A device that runs out of memory or dies in the middle of a run to one `DeviceError` that says what to do."""
+"""A device that lacks memory or an operation, or dies on the way, to one `DeviceError` that says what to do."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import torch
 
 from napari_dipmtv.errors import DeviceError, DipmtvError, expected
 from napari_dipmtv.states import State
+from napari_dipmtv.tomo.devices import release
 
 T = TypeVar("T")
-Fault = Literal["memory", "device"]
+Fault = Literal["memory", "device", "missing"]
 
 # what the allocators of CPU (Linux, Windows), CUDA libraries and Apple GPUs say; only torch's own one has a type
 _MEMORY_WORDS = (
@@ -32,6 +33,8 @@ _DEVICE_WORDS = (
     "mps backend",
     "nvml",
 )
+# an operation, or one for this number format, that torch does not have for the device
+_MISSING_WORDS = ("not currently implemented for the", "not implemented for", "could not run")
 
 
 def explained(
@@ -49,7 +52,8 @@ def explained(
     Raises
     ------
     DeviceError
-        For too little memory, with ``smaller``, or for a GPU that failed. The tensors of the failed step are free by
+        For too little memory, with ``smaller``, for a GPU that failed, or for one that torch cannot use for every
+        step. The tensors of the failed step are free by
         then: the error of torch holds the frames that hold them, so it is let go first.
     """
     try:
@@ -64,9 +68,11 @@ def explained(
     if kind == "device":  # its context is dead; asking it for anything raises the next error
         advice = "Restart the program, then go on from the last checkpoint, or choose cpu"
         raise DeviceError(expected(f"device {device}", "an answer", f"'{said}'", advice))
+    if kind == "missing":
+        advice = "Choose cpu, or install a newer torch"
+        raise DeviceError(expected(f"device {device}", "every step of this method", f"'{said}'", advice))
     gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    release(device)
     raise DeviceError(expected(f"memory of {device}", "enough for this run", f"'{said}'", smaller()))
 
 
@@ -77,4 +83,6 @@ def fault(error: BaseException) -> Fault | None:
     text = str(error).lower()
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in text for word in _MEMORY_WORDS):
         return "memory"
+    if isinstance(error, NotImplementedError):
+        return "missing" if any(word in text for word in _MISSING_WORDS) else None
     return "device" if any(word in text for word in _DEVICE_WORDS) else None

@@ -12,8 +12,8 @@ from napari_dipmtv.data import TiltSeries
 from napari_dipmtv.errors import DeviceError, expected
 from napari_dipmtv.settings.tomo import DipSettings, Method, MethodSettings, WbpSettings
 from napari_dipmtv.states import State, run
-from napari_dipmtv.tomo import memory
-from napari_dipmtv.tomo.problem import pick_device, rows
+from napari_dipmtv.tomo import devices, memory
+from napari_dipmtv.tomo.problem import rows
 from napari_dipmtv.tomo.reconstruct import check, reconstruct_states
 
 TIMED_STEPS = 2  # behind the first one, which also compiles kernels
@@ -99,7 +99,7 @@ def estimate_states(
         As the reconstruction would.
     """
     settings = check(series, method, settings)
-    where = pick_device(device)
+    where = devices.pick_device(device)
     reached = _memory(series, method, settings, where)
     wanted = steps(settings)
     total = min(1 + TIMED_STEPS, wanted) if reached.fits else 0
@@ -110,8 +110,7 @@ def estimate_states(
     scale = series.data.shape[2] / slab.data.shape[2]
     begin, fastest = time.perf_counter(), float("inf")
     for state in reconstruct_states(slab, method, _quick(settings, len(slab.channels)), device):
-        if where.type == "cuda":
-            torch.cuda.synchronize(where)  # kernels are only queued
+        devices.wait_for(where)
         now = time.perf_counter()
         if state.iteration > 1 or wanted == 1:
             fastest = min(fastest, now - begin)
@@ -127,7 +126,7 @@ def steps(settings: MethodSettings) -> int:
 
 
 def _memory(series: TiltSeries, method: Method, settings: MethodSettings, device: torch.device) -> Estimate:
-    needed, available = memory.memory_bytes(series, method, settings, device), memory.available_bytes(device)
+    needed, available = memory.memory_bytes(series, method, settings, device), devices.available_bytes(device)
     note = memory.advice(series, method, settings, device) if needed > available else ""
     return Estimate(float("nan"), float("nan"), needed, available, note)
 

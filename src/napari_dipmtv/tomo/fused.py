@@ -17,12 +17,12 @@ from napari_dipmtv.settings.fused import (
 )
 from napari_dipmtv.states import State, never, run
 from napari_dipmtv.tomo.device_faults import explained
+from napari_dipmtv.tomo.devices import pick_device
 from napari_dipmtv.tomo.dip_tv import dipm_tv
 from napari_dipmtv.tomo.fused_dip import HaadfData, must_be_tilted
 from napari_dipmtv.tomo.fused_joint import fused_joint
 from napari_dipmtv.tomo.fused_problem import FusedProblem, pose_fused
 from napari_dipmtv.tomo.fused_published import fused_published
-from napari_dipmtv.tomo.problem import pick_device
 from napari_dipmtv.tomo.reconstruct import ReconResult, finished, must_suit_network, settings_of
 
 

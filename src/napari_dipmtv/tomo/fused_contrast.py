@@ -10,6 +10,7 @@ import torch
 from napari_dipmtv.data import F64
 from napari_dipmtv.settings.fused import HaadfSettings
 from napari_dipmtv.tomo.data_term import DataMisfit, Gaussian, Poisson
+from napari_dipmtv.tomo.devices import exact
 from napari_dipmtv.tomo.fused_problem import FusedProblem, relative_weights
 from napari_dipmtv.tomo.problem import Problem
 
@@ -30,7 +31,7 @@ def first_contrast(problem: FusedProblem, settings: HaadfSettings) -> Contrast:
     gram, rhs = slice_equations(problem)
     if settings.learn_weights:
         return Contrast(torch.from_numpy(non_negative(gram, rhs)), settings.gamma)
-    channels, unit = chemical.series.channels, chemical.unit.double().cpu()
+    channels, unit = chemical.series.channels, torch.from_numpy(exact(chemical.unit))
     known = relative_weights(channels, settings.weights, Z_POWER) * unit
     return Contrast(common_factor(known, gram, rhs) * known, settings.gamma)
 
@@ -66,13 +67,10 @@ def slice_equations(problem: FusedProblem) -> tuple[F64, F64]:
 
 def _slice_totals(part: Problem) -> F64:
     """Sums over the rows of the views (c, y), in units of the problem; means over the views where a row is whole."""
-    data = (
-        torch.from_numpy(part.series.data).to(part.device).double() / part.unit.double()[:, None, None, None]
-    )
-    whole = part.valid[0].amin(dim=-1).double()  # (t, y)
-    rows = (data.sum(dim=-1) * whole).sum(dim=1) / whole.sum(dim=0).clamp(min=1)
-    found: F64 = rows.clamp(min=0).cpu().numpy()
-    return found
+    whole = exact(part.valid[0].amin(dim=-1))  # (t, y)
+    sums = part.series.data.sum(axis=-1, dtype=np.float64) / exact(part.unit)[:, None, None]
+    found: F64 = (sums * whole).sum(axis=1) / whole.sum(axis=0).clip(min=1)
+    return found.clip(min=0)
 
 
 def common_factor(weights: torch.Tensor, gram: F64, rhs: F64) -> float:

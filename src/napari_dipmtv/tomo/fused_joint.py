@@ -17,6 +17,7 @@ from napari_dipmtv.settings.tomo import CsTvSettings
 from napari_dipmtv.states import State
 from napari_dipmtv.tomo.cs_tv import cs_tv
 from napari_dipmtv.tomo.data_term import Poisson, data_misfit
+from napari_dipmtv.tomo.devices import exact
 from napari_dipmtv.tomo.fused_contrast import (
     Contrast,
     common_factor,
@@ -229,9 +230,9 @@ class Joint:
         trust = self.problem.haadf.valid.expand_as(self.target)
         if isinstance(self.haadf_misfit, Poisson):
             trust = trust / (self.haadf_misfit.gain * likely).clamp(min=1.0)
-        rows = seen.flatten(1).double()
-        scaled = rows * trust.flatten().double()
-        return (scaled @ rows.T).cpu().numpy(), (scaled @ self.target.flatten().double()).cpu().numpy()
+        rows, target, shares = (exact(part.flatten(1)) for part in (seen, self.target, trust))
+        scaled = rows * shares
+        return scaled @ rows.T, scaled @ target[0]
 
     def haadf_cost(self, contrast: Contrast) -> float:
         """Weighted HAADF misfit of the present volume under a contrast."""

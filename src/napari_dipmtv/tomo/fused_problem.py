@@ -114,5 +114,5 @@ def weighted(x: torch.Tensor, weights: torch.Tensor, gamma: float | torch.Tensor
 
 def weighted_slope(x: torch.Tensor, weights: torch.Tensor, gamma: float, back: torch.Tensor) -> torch.Tensor:
     """Adjoint derivative of `weighted` at ``x`` on ``back`` (1, z, y, x): ``gamma w_c x_c^(gamma-1) back``."""
-    factors = (gamma * weights).to(x)[:, None, None, None]
+    factors = gamma * weights.to(x)[:, None, None, None]
     return factors * back if gamma == 1 else factors * x.pow(gamma - 1) * back

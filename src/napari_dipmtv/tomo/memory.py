@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import psutil
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -68,14 +67,6 @@ def memory_bytes(series: TiltSeries, method: Method, settings: MethodSettings, d
     # weights, gradient and two moments of AdamW; the input once for each network; its noisy copy is among the kept
     network = networks * (4 * weights + inputs) + int(_PEAK * share * kept)
     return _TORCH + matrix + maps + 2 * volume + network
-
-
-def available_bytes(device: torch.device) -> int:
-    """Memory that the device can still give, in bytes."""
-    if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
-    return int(psutil.virtual_memory().available)
 
 
 def smaller(

@@ -9,6 +9,8 @@ from functools import cache
 import torch
 from torch import nn
 
+from napari_dipmtv.tomo.devices import wait_for
+
 SLOWER = 2.0  # times float32: so far from 1 that a busy machine decides as an idle one does
 _REPEATS = 4
 
@@ -72,7 +74,6 @@ def _seconds(device: torch.device, *, half: bool) -> float:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
             x = layers(z)
         x.float().square().mean().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait_for(device)
         times.append(time.perf_counter() - begin)
     return min(times[1:])  # the one that other programs disturbed least

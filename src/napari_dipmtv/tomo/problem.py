@@ -12,29 +12,12 @@ import numpy as np
 import torch
 
 from napari_dipmtv.data import F32, TiltSeries, Volume
-from napari_dipmtv.errors import DeviceError, InputError, expected
+from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.projection.backends import make_projector
 from napari_dipmtv.projection.geometry import Geometry
 from napari_dipmtv.projection.projector import Projector
 from napari_dipmtv.projection.sparse import slices_fastest
 from napari_dipmtv.settings.tomo import Backend
-
-
-def pick_device(name: str) -> torch.device:
-    """Turn "auto", "cpu", "cuda" or "mps" into a torch device; raises `DeviceError` for one that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(
-            expected(
-                "device", "a CUDA GPU and a CUDA build of torch", "none", "Choose cpu, or install CUDA torch"
-            )
-        )
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError(expected("device", "an Apple GPU", "none", "Choose cpu"))
-    if name not in ("cpu", "cuda", "mps"):
-        raise DeviceError(expected("device", "auto, cpu, cuda or mps", name, "Choose one of them"))
-    return torch.device(name)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,9 +26,10 @@ from napari_dipmtv.settings.tomo import (
 from napari_dipmtv.states import Result, State, never, run
 from napari_dipmtv.tomo.cs_tv import cs_tv
 from napari_dipmtv.tomo.device_faults import explained
+from napari_dipmtv.tomo.devices import pick_device
 from napari_dipmtv.tomo.dip_tv import dip_tv, dipm_tv
 from napari_dipmtv.tomo.memory import advice
-from napari_dipmtv.tomo.problem import Problem, pick_device, pose
+from napari_dipmtv.tomo.problem import Problem, pose
 from napari_dipmtv.tomo.sirt import sirt
 from napari_dipmtv.tomo.wbp import wbp
 

@@ -92,7 +92,7 @@ def total_variation_of(x: torch.Tensor, kind: TvKind) -> float:
 def slabs(x: torch.Tensor) -> Iterator[tuple[int, int]]:
     """First and last plane (exclusive) of slabs along z that stay in the cache; on a GPU one slab is best."""
     nz, plane = x.shape[1], x[:, 0].numel()
-    thick = nz if x.is_cuda else max(1, SLAB_VOXELS // plane)
+    thick = nz if x.device.type != "cpu" else max(1, SLAB_VOXELS // plane)
     for z0 in range(0, nz, thick):
         yield z0, min(z0 + thick, nz)
 

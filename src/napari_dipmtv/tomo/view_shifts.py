@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from napari_dipmtv.projection.projector import Projector
@@ -25,10 +26,10 @@ class ViewShifts(torch.nn.Module):
     def __init__(self, tilts_deg: tuple[float, ...]) -> None:
         super().__init__()
         self.raw = torch.nn.Parameter(torch.zeros(len(tilts_deg), 2))
-        angles = torch.deg2rad(torch.tensor(tilts_deg, dtype=torch.float64))
-        orbit, _ = torch.linalg.qr(torch.stack([angles.cos(), angles.sin()], dim=1))
+        angles = np.deg2rad(tilts_deg)
+        orbit, _ = np.linalg.qr(np.stack([np.cos(angles), np.sin(angles)], axis=1))
         self.orbit: torch.Tensor
-        self.register_buffer("orbit", orbit.float(), persistent=False)
+        self.register_buffer("orbit", torch.from_numpy(orbit.astype(np.float32)), persistent=False)
 
     def forward(self) -> torch.Tensor:
         """Shifts (t, 2) as dy, dx."""

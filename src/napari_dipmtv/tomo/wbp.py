@@ -9,7 +9,7 @@ import torch
 
 from napari_dipmtv.data import F32, F64, Volume
 from napari_dipmtv.projection.geometry import Geometry
-from napari_dipmtv.projection.sparse import csr
+from napari_dipmtv.projection.sparse import sparse_matrix
 from napari_dipmtv.settings.tomo import WbpFilter, WbpSettings
 from napari_dipmtv.states import State
 from napari_dipmtv.tomo.problem import Problem
@@ -147,4 +147,6 @@ def _smear(geometry: Geometry, view: int, device: torch.device) -> torch.Tensor:
     rows, columns = np.concatenate([voxel, voxel]), np.concatenate([low, low + 1])
     weights = np.concatenate([1 - fraction, fraction])
     keep = (columns >= 0) & (columns < geometry.width) & (weights > 0)
-    return csr(rows[keep], columns[keep], weights[keep], (nz * nx, geometry.width), device, torch.float32)
+    return sparse_matrix(
+        rows[keep], columns[keep], weights[keep], (nz * nx, geometry.width), device, torch.float32
+    )

@@ -246,7 +246,8 @@ def _patches(matter: NDArray[np.bool_]) -> csr_array:
 def _inverse(series: TiltSeries) -> F64:
     """Inverse covariance (c, c, t, y, x) of the pixels, in the likelihood that the reconstructions use too."""
     from napari_dipmtv.tomo.data_term import Gaussian, data_misfit
-    from napari_dipmtv.tomo.problem import pick_device, pose
+    from napari_dipmtv.tomo.devices import pick_device
+    from napari_dipmtv.tomo.problem import pose
 
     problem = pose(series, pick_device("cpu"))
     misfit = data_misfit(problem, "covariance")
