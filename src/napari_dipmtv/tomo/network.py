@@ -92,7 +92,7 @@ def lay_out(network: DipNetwork, order: torch.memory_format) -> None:
 def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Sequential:
     mode: Literal["zeros", "reflect"] = "zeros" if stride > 1 or size == 1 else "reflect"
     conv = Convolution(inputs, outputs, size, stride, padding=size // 2, padding_mode=mode)
-    return nn.Sequential(conv, BatchNorm(outputs), nn.LeakyReLU(SLOPE))
+    return nn.Sequential(conv, BatchNorm(outputs), nn.LeakyReLU(SLOPE, inplace=True))
 
 
 def _encoder(inputs: int, outputs: int) -> nn.Sequential:
