@@ -126,7 +126,7 @@ def test_f29_too_little_memory_is_said_before_any_step(monkeypatch: pytest.Monke
     found = estimate(maps(64, 64), "dipm-tv", FLOAT, "cpu")
     assert not found.fits
     assert math.isnan(found.seconds)
-    with pytest.raises(DeviceError, match=r"about [67]\d\d MB .* about 100 MB free\. .*precision=bfloat16"):
+    with pytest.raises(DeviceError, match=r"about 5\d\d MB .* about 100 MB free\. .*precision=bfloat16"):
         found.must_fit()
 
 
