@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import mrcfile
 import numpy as np
 import pytest
 import tifffile
+import torch
 from typer.testing import CliRunner, Result
 
 from napari_dipmtv.cli.app import app
 from napari_dipmtv.cli.whole import STAGES
 from napari_dipmtv.data import TiltSeries
+from napari_dipmtv.errors import DeviceError
 from napari_dipmtv.io.map_folder import load_saved_maps, load_saved_series, save_maps
 from napari_dipmtv.io.volumes import load_labels, load_volume
 from napari_dipmtv.phantom import count_series, make_volume
@@ -396,7 +401,8 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     assert "empty" in done.stderr
 
 
-def test_run_goes_through_a_project(stacks: Stacks, tmp_path: Path) -> None:
+@pytest.fixture
+def project_file(stacks: Stacks, tmp_path: Path) -> Path:
     project = {
         "format": "napari-dipmtv project",
         "version": 1,
@@ -409,12 +415,50 @@ def test_run_goes_through_a_project(stacks: Stacks, tmp_path: Path) -> None:
         "align": {"rounds": 0, "find_axis_angle": False},
         "reconstruct": {"method": "sirt", "settings": {"iterations": 10}, "device": "cpu"},
     }
-    (tmp_path / "cube.dipmtv.json").write_text(json.dumps(project))
-    done = call("run", tmp_path / "cube.dipmtv.json", "--json")
+    path = tmp_path / "cube.dipmtv.json"
+    path.write_text(json.dumps(project))
+    return path
+
+
+def test_run_goes_through_a_project(project_file: Path, tmp_path: Path) -> None:
+    done = call("run", project_file, "--json")
     assert done.exit_code == 0, done.output
     files = [Path(name).name for name in json.loads(done.stdout)["files"]]
     assert {"volume_FeO.tif", "labels.tif", "measures.csv", "report.json"} <= set(files)
     assert (tmp_path / "results/report.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"), [(KeyboardInterrupt(), 130), (DeviceError("device: expected an answer. Restart."), 3)]
+)
+def test_run_writes_what_it_reached_and_says_that_it_did_not_finish(
+    project_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: BaseException, code: int
+) -> None:
+    module = importlib.import_module("napari_dipmtv.tomo.reconstruct")
+    original = module._method_states
+
+    def ends_early(*args: Any) -> Iterator[Any]:
+        yield from islice(original(*args), 2)
+        raise reason
+
+    monkeypatch.setattr(module, "_method_states", ends_early)
+    done = call("run", project_file)
+    assert done.exit_code == code, done.output
+    assert "results" in done.stderr
+    assert str(reason) in done.output
+    report = json.loads((tmp_path / "results/report.json").read_text())
+    assert (report["stopped"], report["iterations"]) == (True, 2)
+    assert (tmp_path / "results/volume_FeO.tif").is_file()
+
+
+def test_run_asks_for_its_device_before_anything_else(project_file: Path, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    project_file.write_text(project_file.read_text().replace('"device": "cpu"', '"device": "cuda"'))
+    done = call("run", project_file)
+    assert done.exit_code == 2
+    assert "CUDA" in done.stderr
+    assert not any((tmp_path / "results").glob("*"))
 
 
 def test_a_saved_series_needs_no_second_look(stacks: Stacks, tmp_path: Path) -> None:

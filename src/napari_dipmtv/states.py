@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from napari_dipmtv.errors import ComputeError, DeviceError
+from napari_dipmtv.errors import ComputeError, DeviceError, DipmtvError
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -39,6 +39,18 @@ class State(Generic[T_co]):
     stage: str = ""
 
 
+class EndedEarly(Protocol):
+    """What tells whether a computation came to its end."""
+
+    @property
+    def stopped(self) -> bool:
+        """True when it did not."""
+
+    @property
+    def fault(self) -> DipmtvError | None:
+        """What ended it; None for a person."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Result(Generic[T_co]):
     """What a finished (or stopped) computation gives: the value, the loss curves and how it went."""
@@ -50,18 +62,28 @@ class Result(Generic[T_co]):
     seconds: float
     stopped: bool = False
     notes: tuple[str, ...] = field(default=())
+    fault: DipmtvError | None = None
 
     def whole(self) -> T_co:
-        """Give the value of a computation of which a part is of no use.
-
-        Raises
-        ------
-        KeyboardInterrupt
-            When it was ended early, so that the Ctrl-C that `run` swallowed ends the caller as well.
-        """
-        if self.stopped:
-            raise KeyboardInterrupt
+        """Give the value of a computation of which a part is of no use; see `must_be_whole`."""
+        must_be_whole(self)
         return self.value
+
+
+def must_be_whole(result: EndedEarly) -> None:
+    """Go on with what ended a computation early: `run` swallowed it to keep what had been reached.
+
+    Raises
+    ------
+    ComputeError, DeviceError
+        When it failed on the way.
+    KeyboardInterrupt
+        When it was stopped.
+    """
+    if result.fault is not None:
+        raise result.fault
+    if result.stopped:
+        raise KeyboardInterrupt
 
 
 def never() -> bool:
@@ -90,14 +112,14 @@ def run(
     -------
     Result
         ``stopped`` is True after ``should_stop``, Ctrl-C (`KeyboardInterrupt`), a `ComputeError` or a `DeviceError`
-        (whose words are in ``notes``); all but the first are swallowed only when a state has been reached whose
-        snapshot can still be taken.
+        (which is the ``fault``, with its words in ``notes``); all but the first are swallowed only when a state has
+        been reached whose snapshot can still be taken.
     """
     start = time.monotonic()
     last: State[T] | None = None
     curves: dict[str, list[float]] = {}
     stopped = False
-    notes: tuple[str, ...] = ()
+    fault: DipmtvError | None = None
     try:
         for state in states:
             last = state
@@ -115,13 +137,14 @@ def run(
         if last is None:
             raise
         stopped = True
-        notes = () if isinstance(reason, KeyboardInterrupt) else (str(reason),)
+        fault = None if isinstance(reason, KeyboardInterrupt) else reason
         value = _rescued(last, reason)
     finally:
         close = getattr(states, "close", None)
         if close is not None:
             close()
-    return Result(value, curves, last.iteration, last.total, time.monotonic() - start, stopped, notes)
+    notes = () if fault is None else (str(fault),)
+    return Result(value, curves, last.iteration, last.total, time.monotonic() - start, stopped, notes, fault)
 
 
 def _rescued(last: State[T], reason: BaseException) -> T:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from napari_dipmtv.data import TiltSeries, Volume
-from napari_dipmtv.errors import InputError, ReadError
+from napari_dipmtv.errors import DeviceError, InputError, ReadError
 from napari_dipmtv.settings.sweep import SweepSettings
 from napari_dipmtv.settings.tomo import CsTvSettings, SirtSettings
 from napari_dipmtv.states import run
@@ -105,6 +108,35 @@ def test_a_stopped_search_goes_on_and_nothing_is_computed_twice(
     assert len(book.read_text().splitlines()) == 3
     run(sweep(counted_ball.replace(data=counted_ball.data * 2), ITERATIONS, None, "sirt", ledger=book))
     assert len(calls) == 4  # other data are other jobs
+
+
+@pytest.fixture
+def ends_early(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """Let every reconstruction end with an error after two steps, as Ctrl-C or a GPU may end it."""
+    module = importlib.import_module("napari_dipmtv.tomo.reconstruct")
+    original = module._method_states
+
+    def install(error: BaseException) -> None:
+        def states(*args: Any) -> Iterator[Any]:
+            yield from islice(original(*args), 2)
+            raise error
+
+        monkeypatch.setattr(module, "_method_states", states)
+
+    return install
+
+
+def test_what_a_stop_left_half_done_is_not_scored(
+    counted_ball: TiltSeries, tmp_path: Path, ends_early: Callable[[BaseException], None]
+) -> None:
+    book = tmp_path / "sweep.jsonl"
+    ends_early(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        run(sweep(counted_ball, ITERATIONS, None, "sirt", ledger=book))
+    assert not book.exists()
+    ends_early(DeviceError("device cuda: expected an answer, got none. Restart."))
+    found = run(sweep(counted_ball, ITERATIONS, None, "sirt", ledger=book)).value
+    assert all("expected an answer" in trial.error for trial in found.trials)
 
 
 def test_a_failing_point_is_told_and_does_not_end_the_search(counted_ball: TiltSeries) -> None:

@@ -112,7 +112,10 @@ def unmix(
         series = run(pipeline.prepare_states(series, settings["prepare"]), on_state=watch).value
     watch.must_be_complete()
     names = ("FeO", "Fe3O4") if metal == "Fe" else (f"{metal}_reduced", f"{metal}_oxidised")
-    taught = pipeline.references(series, source, settings["references"], names=names)
+    with progress("learning references", as_json) as watch:
+        states = pipeline.reference_states(series, source, settings["references"], names=names)
+        taught = run(states, on_state=watch).value
+    watch.must_be_complete()
     with progress("unmixing", as_json) as watch:
         unmixed = run(pipeline.unmix_states(series, taught, settings["unmix"]), on_state=watch).value
     watch.must_be_complete()

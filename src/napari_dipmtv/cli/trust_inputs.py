@@ -97,7 +97,7 @@ def _placed(known: Volume, tested: Volume | None, series: TiltSeries, as_json: b
     from napari_dipmtv import pipeline
     from napari_dipmtv.inspect.register import register
 
-    placed = register(known, tested or pipeline.reconstruct(series, "sirt", device="cpu").volume)
+    placed = register(known, tested or pipeline.reconstruct(series, "sirt", device="cpu").whole())
     shift = ", ".join(f"{s:.3g}" for s in placed.shift_nm)
     note(
         f"Reference: moved by ({shift}) nm along z, y, x, turned by {placed.turn_deg:.2g} deg, multiplied by "

@@ -12,9 +12,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from napari_dipmtv.cli.conversation import finish, progress, speaks
+from napari_dipmtv.cli.conversation import FAILED_ON_THE_WAY, finish, note, progress, speaks
 from napari_dipmtv.cli.options import JsonOption, SetOption, settings_from, usable_folder
-from napari_dipmtv.errors import DeviceError, InputError, expected
+from napari_dipmtv.errors import ComputeError, DeviceError, InputError, expected
 from napari_dipmtv.settings.align import AlignSettings
 from napari_dipmtv.settings.base import Knob, StageSettings, knobs
 from napari_dipmtv.settings.edx import EdxSettings
@@ -102,7 +102,15 @@ def run(
     loaded = load_project(project)
     usable_folder(loaded.output)
     with progress("running", as_json) as watch:
-        written = pipeline.run_project(loaded, on_state=watch)
+        try:
+            written = pipeline.run_project(loaded, on_state=watch)
+        except (ComputeError, DeviceError, KeyboardInterrupt) as reason:
+            if watch.begun:
+                note(f"What had been reached, if anything, is in {loaded.output}.", as_json)
+            if watch.begun and not isinstance(reason, KeyboardInterrupt):
+                finish({"error": str(reason)}, str(reason), as_json)
+                raise typer.Exit(FAILED_ON_THE_WAY) from reason
+            raise
     finish({"files": written}, "\n".join(map(str, written)), as_json)
 
 

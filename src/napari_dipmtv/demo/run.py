@@ -23,7 +23,7 @@ from napari_dipmtv.io.volumes import load_labels, load_volume
 from napari_dipmtv.phantom import Simulation
 from napari_dipmtv.settings.demo import DemoSettings
 from napari_dipmtv.settings.tomo import Method, MethodSettings
-from napari_dipmtv.states import State, run
+from napari_dipmtv.states import State, must_be_whole, run
 
 OnState = Callable[[State[Any]], None]
 Begin = Callable[[str], AbstractContextManager[OnState]]
@@ -109,8 +109,8 @@ def _iron_maps(out: Path, simulation: Simulation, begin: Begin) -> tuple[Channel
     series = pipeline.load(out / "spectra")
     with begin("preparing") as watch:
         series = run(pipeline.prepare_states(series), on_state=watch).whole()
-    with begin("learning references"):
-        pair = pipeline.references(series, simulation.regions)
+    with begin("learning references") as watch:
+        pair = pipeline.references(series, simulation.regions, on_state=watch)
     with begin("unmixing") as watch:
         unmixed = run(pipeline.unmix_states(series, pair), on_state=watch).whole()
     pipeline.export(out / "maps", maps=unmixed.maps)
@@ -146,8 +146,7 @@ def _reconstructed(
     """Reconstruct, segment, measure, export; give back the numbers."""
     with begin(NAMES[method]) as watch:
         result = pipeline.reconstruct(series, method, settings, on_state=watch)
-    if result.stopped:
-        raise KeyboardInterrupt
+    must_be_whole(result)
     segmentation = pipeline.segment(result.volume)
     measures = pipeline.measure(segmentation, result.volume)
     story = provenance(

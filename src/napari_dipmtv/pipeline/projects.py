@@ -12,6 +12,7 @@ from napari_dipmtv.inspect import measure, segment
 from napari_dipmtv.pipeline.aligned import align, align_both, nudge
 from napari_dipmtv.pipeline.maps import OnState, edx, load, unmix
 from napari_dipmtv.pipeline.results import export
+from napari_dipmtv.states import must_be_whole
 
 if TYPE_CHECKING:
     from napari_dipmtv.io.project import Project
@@ -25,9 +26,17 @@ def run_project(project: Project, *, on_state: OnState | None = None) -> list[Pa
     -------
     list of Path
         What was written: maps, volume, labels, measures and the report.
+
+    Raises
+    ------
+    DeviceError, ComputeError, KeyboardInterrupt
+        Before anything else for a device that is not there. After the results of the volume reached so far are written,
+        for a reconstruction that failed or was stopped on the way.
     """
     from napari_dipmtv.io.reports import provenance
+    from napari_dipmtv.tomo.devices import pick_device
 
+    pick_device(project.reconstruct.device)
     series, result = _reconstructed(project, on_state)
     segmentation = segment(result.volume, project.segment)
     report = provenance(
@@ -38,8 +47,8 @@ def run_project(project: Project, *, on_state: OnState | None = None) -> list[Pa
         seconds=result.seconds,
     )
     report |= {"method": result.method, "iterations": result.iterations, "stopped": result.stopped}
-    report |= {"losses": dict(result.losses), "residual": result.residual}
-    return export(
+    report |= {"losses": dict(result.losses), "residual": result.residual, "notes": result.notes}
+    written = export(
         project.output,
         volume=result.volume,
         segmentation=segmentation,
@@ -48,6 +57,8 @@ def run_project(project: Project, *, on_state: OnState | None = None) -> list[Pa
         provenance=report,
         formats=(*project.export.formats, *(("stl",) if project.export.meshes else ())),
     )
+    must_be_whole(result)
+    return written
 
 
 def _reconstructed(project: Project, on_state: OnState | None) -> tuple[TiltSeries, ReconResult]:

@@ -93,9 +93,9 @@ def _reconstructed(task: Task, series: TiltSeries, haadf: TiltSeries | None, set
 
     if haadf is None:
         method, own = cast(Method, task.method), cast(MethodSettings, settings)
-        return pipeline.reconstruct(series, method, own, task.device).volume
+        return pipeline.reconstruct(series, method, own, task.device).whole()
     fused, own_fused = cast(FusedMethod, task.method), cast(FusedMethodSettings, settings)
-    return pipeline.fuse(series, haadf, fused, own_fused, task.device).volume
+    return pipeline.fuse(series, haadf, fused, own_fused, task.device).whole()
 
 
 def _distance(found: Volume, task: Task) -> float:

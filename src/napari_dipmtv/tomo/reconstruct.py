@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_dipmtv.data import TiltSeries, Volume
-from napari_dipmtv.errors import InputError, expected
+from napari_dipmtv.errors import DipmtvError, InputError, expected
 from napari_dipmtv.settings.base import StageSettings
 from napari_dipmtv.settings.fused import FusedMethod, FusedMethodSettings
 from napari_dipmtv.settings.tomo import (
@@ -23,7 +23,7 @@ from napari_dipmtv.settings.tomo import (
     SirtSettings,
     WbpSettings,
 )
-from napari_dipmtv.states import Result, State, never, run
+from napari_dipmtv.states import Result, State, must_be_whole, never, run
 from napari_dipmtv.tomo.cs_tv import cs_tv
 from napari_dipmtv.tomo.device_faults import explained
 from napari_dipmtv.tomo.devices import pick_device
@@ -56,6 +56,8 @@ class ReconResult:
         ``|P x - y| / |y|`` of the final volume over the usable pixels.
     notes : tuple of str
         What went wrong on the way, in words.
+    fault : DipmtvError, optional
+        What ended it, where no person did.
     """
 
     volume: Volume
@@ -68,6 +70,12 @@ class ReconResult:
     stopped: bool
     residual: float
     notes: tuple[str, ...] = ()
+    fault: DipmtvError | None = None
+
+    def whole(self) -> Volume:
+        """Give the volume where one that was ended early is of no use; see `napari_dipmtv.states.must_be_whole`."""
+        must_be_whole(self)
+        return self.volume
 
 
 def reconstruct(
@@ -129,6 +137,7 @@ def finished(
         stopped=result.stopped,
         residual=data_residual(problem, result.value),
         notes=result.notes,
+        fault=result.fault,
     )
 
 
