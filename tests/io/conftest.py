@@ -59,3 +59,10 @@ def ball() -> Segmentation:
     radius = np.sqrt(z**2 + y**2 + x**2)
     labels = (radius <= 7).astype(np.uint8) + (radius <= 3)
     return Segmentation(labels, {0: "vacuum", 1: "core", 2: "void"}, 0.5)
+
+
+@pytest.fixture
+def labels(volume: Volume) -> Segmentation:
+    """Two phases of the volume, by the values of its channels."""
+    values = (volume.data[0] > 0.5).astype(np.uint8) + (volume.data[1] > 0.8)
+    return Segmentation(values, {0: "vacuum", 1: "FeO", 2: "Fe₃O₄"}, volume.voxel_nm)
