@@ -17,6 +17,7 @@ from screenshots import settle, wait_until
 
 from napari_dipmtv._napari import runs
 from napari_dipmtv._napari.main_widget import MainWidget
+from napari_dipmtv._napari.turns import turns
 from napari_dipmtv.settings.align import AlignSettings
 from napari_dipmtv.settings.edx import EdxSettings
 from napari_dipmtv.settings.tomo import SirtSettings
@@ -39,7 +40,7 @@ def main(folder: Path) -> None:
 
     def finish(name: str) -> None:
         begin = time.monotonic()
-        wait_until(lambda: not dock.bench.job.running, LONGEST_S)
+        wait_until(lambda: not dock.bench.job.running and not turns().busy, LONGEST_S)
         settle(0.5)
         path = folder / f"dust_window_{name}.png"
         viewer.screenshot(str(path), canvas_only=False, flash=False)

@@ -17,7 +17,6 @@ from napari_dipmtv.data import DualSpectrumImage, Region, SpectrumSeries
 from napari_dipmtv.phantom import simulate
 from napari_dipmtv.pipeline import ReferencePair, references
 from napari_dipmtv.settings.simulation import SimulationSettings
-from napari_dipmtv.settings.spectra import ReferenceSettings
 from napari_dipmtv.spectra import (
     dose_efficiency,
     fit_region,
@@ -35,7 +34,7 @@ from napari_dipmtv.states import run
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "spectra"))
-from coverage_study import LEVELS, coverage  # noqa: E402 - the same study as in the tests
+import spectra_tables  # noqa: E402 - beside this script
 from exspy_oracle import above_background, exspy_ratio, measured_pair  # noqa: E402
 
 IMAGES = ROOT / "docs/images"
@@ -53,45 +52,6 @@ def draw_references(axes: list[Axes], pair: ReferencePair) -> None:
             place.plot(overlay.energy_ev, curve / overlay.pure.max(), color=colour, label=name)
         place.set(title=title, xlabel="energy loss / eV", ylabel="equal metal content")
         place.legend(frameon=False)
-
-
-def line(edge_electrons: int) -> str:
-    """One line of the table: how often the error bars hold the truth, and the bias of the metal."""
-    found = coverage(edge_electrons, side=96)
-    shares = [f"{a:.1%} / {b:.1%}" for a, b in zip(found.within_68, found.within_95, strict=True)]
-    return f"| {edge_electrons} | {' | '.join(shares)} | {found.bias[2]:+.1%} ± {found.bias_error[2]:.1%} |"
-
-
-SPHERE = {"shape": "sphere"}
-PARTICLES: tuple[tuple[str, bool, dict[str, object]], ...] = (
-    ("cube", True, {"seed": 41}),
-    ("cube", False, {"seed": 42}),
-    ("sphere of 30 nm", False, {"seed": 43, "phantom": {**SPHERE, "size_nm": 30}}),
-    ("cube with a shell of 4 nm", True, {"seed": 44, "phantom": {"shell_nm": 4, "rotation_z_deg": 25}}),
-    ("sphere", True, {"seed": 45, "phantom": SPHERE}),
-    ("cube with a skin of 3 nm", True, {"seed": 46, "phantom": {"skin_nm": 3, "rotation_x_deg": -8}}),
-    ("turned cube", False, {"seed": 47, "phantom": {"rotation_x_deg": 14}}),
-    ("cube", True, {"seed": 48, "dose_e_per_a2": 3e4}),
-)
-
-
-def purified_line(name: str, by_regions: bool, particle: dict[str, object]) -> str:
-    """One line of the table of purification: bias of both maps by extreme pixels, and in the volume."""
-    settings = SimulationSettings.from_mapping(particle)
-    simulation = simulate(settings)
-    series = run(prepare(simulation.series)).value
-    true = simulation.fe_maps.data
-    matter = true.sum(axis=0) > 0.5 * np.percentile(true.sum(axis=0), 99)
-    cells = []
-    for purify in ("extreme", "volume"):
-        source = simulation.regions if by_regions else "auto"
-        pair = references(series, source, ReferenceSettings(purify=purify))
-        found = run(unmix(series, pair.m)).value.maps.data
-        ratios = found[:, matter].sum(axis=1) / true[:, matter].sum(axis=1)
-        bias = ratios / (found[:, matter].sum() / true[:, matter].sum()) - 1
-        cells.append(f"{bias[0]:+.1%}, {bias[1]:+.1%}")
-    how = "regions" if by_regions else "`auto`"
-    return f"| {name}, {how} | {settings.dose_e_per_a2:.0e} | {' | '.join(cells)} |"
 
 
 def draw_measured() -> None:
@@ -152,25 +112,20 @@ def draw_simulated(series: SpectrumSeries, pair: ReferencePair) -> None:
 
 
 def main() -> None:
-    """Draw ``spectra.png`` and ``deconvolution.png``, and print the tables."""
+    """Draw ``spectra.png`` and ``deconvolution.png``, and write the tables into the page."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     draw_measured()
     simulation = simulate(SETTINGS)
     series = run(prepare(simulation.series)).value
     pair = references(series, simulation.regions)
     draw_simulated(series, pair)
-    print(*(line(level) for level in LEVELS), sep="\n")
-    print(*(purified_line(*particle) for particle in PARTICLES), sep="\n")
     true = given_l_references(series, simulation.l_references)
     learnt = m_references(series, true)
     print(dose_efficiency(series, true, learnt, 1 / SETTINGS.low_loss_share - 1).words)
     window = series.tilts[0].low_loss.energy.window(*pair.m.window_ev)
     scree = singular_spectra([t.low_loss.counts[..., window] for t in series.tilts], 3)[1]
     print(f"low loss: {scree.significant} components stand out of the noise, {scree.variances[:5].round(2)}")
-    for found, planted in zip(pair.m.spectra, simulation.m_references, strict=True):
-        inside = found.energy.window(51, 78)
-        wanted = np.interp(found.energy.values[inside], planted.energy.values, planted.intensity)
-        print(found.name, f"M reference correlates {np.corrcoef(found.intensity[inside], wanted)[0, 1]:.4f}")
+    spectra_tables.main([])
 
 
 if __name__ == "__main__":

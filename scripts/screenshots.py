@@ -14,13 +14,13 @@ from pathlib import Path
 
 import napari
 import numpy as np
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QAbstractButton, QApplication
 
 from napari_dipmtv._napari import runs, worker
 from napari_dipmtv._napari.demo_settings import demo_settings
 from napari_dipmtv._napari.main_widget import MainWidget
 from napari_dipmtv._napari.spectrum_widget import SpectrumWidget
+from napari_dipmtv._napari.turns import turns
 from napari_dipmtv._napari.turntable import write_film
 from napari_dipmtv.phantom import simulate
 from napari_dipmtv.settings.tomo import DipSettings
@@ -34,7 +34,7 @@ LEVEL = 0.6  # of the density inside: half-way would also show the blurred rim b
 def main() -> None:
     """Press every button in turn."""
     runs.SLOW_PREVIEW_S = float("inf")  # 3-D also where it is rendered by the processor
-    worker.PREVIEW_SHARE = 0.3  # a film wants more pictures than a person needs
+    worker.PREVIEW_SHARE = 0.3
     FOLDER.mkdir(parents=True, exist_ok=True)
     viewer = napari.Viewer(show=True, show_welcome_screen=False)
     viewer.window.resize(*SIZE)
@@ -49,10 +49,12 @@ def main() -> None:
         button.click()
 
     def finish() -> None:
-        wait_until(lambda: not job.running, 1800)
+        wait_until(lambda: not job.running and not turns().busy, 1800)
 
     def save(name: str) -> None:
         settle(0.4)
+        if not job.running:
+            wait_until(lambda: not turns().busy, 60)
         viewer.screenshot(str(FOLDER / f"{name}.png"), canvas_only=False, flash=False)
 
     with tempfile.TemporaryDirectory() as somewhere:
@@ -96,20 +98,24 @@ def main() -> None:
     finish()
     reconstruct.method.setCurrentIndex(reconstruct.method.findData("dipm-tv"))
     reconstruct.forms["dipm-tv"].setValue(DIP)
-    reconstruct.stream.pace.setValue(0.5)
+    reconstruct.stream.pace.setValue(0.1)
     inspect.level.setValue(LEVEL)
+    worker.PREVIEW_SHARE = 2.0  # a film wants more pictures than a person needs
     frames: list[np.ndarray] = []
 
-    def film(*_: object) -> None:
-        if not dock.bench.making_layers:
-            QTimer.singleShot(0, lambda: frames.append(canvas(viewer)))
+    def film() -> None:
+        if job.running:
+            frames.append(canvas(viewer))
 
-    job.preview.connect(film)
+    dock.bench.layers_shown.connect(film)
     press(4, reconstruct.job_bar.start)
     wait_until(lambda: job.progress.iteration >= DIP.iterations // 3, 600)
     save("5_streaming")
     finish()
+    dock.bench.layers_shown.disconnect(film)
+    worker.PREVIEW_SHARE = 0.3
     frames.append(canvas(viewer))
+    print(f"growing.webp: {len(frames)} pictures")
     write_film([*frames, *[frames[-1]] * 8], FOLDER / "growing.webp", 180)
     save("5_reconstruct")
     press(5, inspect.phases.job_bar.start)
@@ -138,7 +144,7 @@ def main() -> None:
     press(0, load.open_demo)
     finish()
     press(0, load.quick.start)
-    wait_until(lambda: not load.quick.going, 600)
+    wait_until(lambda: not load.quick.going and not turns().busy, 600)
     save("quick_look")
     viewer.close()
 

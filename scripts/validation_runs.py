@@ -45,11 +45,8 @@ MAKERS = {
 FITTED = "SIRT, fitted"
 SEEDS = (0, 1, 2)
 ENSEMBLES = range(12)  # particles of the calibration
-FRESH = ((EXPERIMENT, "SIRT", 8), (EXPERIMENT, "DIPm-TV", 2), (0.1, "SIRT", 6), (0.5, "SIRT", 6))
-FRESH_SEED, FIRST = (
-    1117,
-    8,
-)  # of particles that were not looked at while the fit was made, unlike those before
+FRESH = ((EXPERIMENT, "SIRT", 14), (EXPERIMENT, "DIPm-TV", 2), (0.1, "SIRT", 6), (0.5, "SIRT", 6))
+FRESH_SEED, FIRST = 1117, 8000  # of particles that were not looked at while the fit was made, unlike others
 
 
 @dataclass(frozen=True)
@@ -131,7 +128,8 @@ def fitted(particle: PhantomSettings, noise: float, seed: int, method: str = "SI
     found = refine(series, segment(_last(MAKERS[method], series, seed)))
     best, seconds = found.particle, time.process_time() - begin
     values = {name: value for name, (value, _) in best.measures().items()}
-    return {**beside(values, best.phases, particle), "misfit": found.misfit, "seconds": seconds}
+    known = {"misfit": found.misfit, "void_spread": found.void_spread}
+    return {**beside(values, best.phases, particle), **known, "seconds": seconds}
 
 
 def fresh(index: int, noise: float, method: str) -> dict[str, Any]:

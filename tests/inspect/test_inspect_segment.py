@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from napari_dipmtv.data import Volume
 from napari_dipmtv.errors import InputError
-from napari_dipmtv.inspect import match_voids, segment
+from napari_dipmtv.inspect import left_out, match_voids, segment
 from napari_dipmtv.settings.inspect import SegmentSettings
 
 NAMES = {0: "vacuum", 1: "FeO core", 2: "Fe3O4 shell", 3: "FeO skin", 4: "void"}
@@ -142,3 +142,14 @@ def test_empty_volumes_are_refused():
 def test_settings_survive_json():
     settings = SegmentSettings(void_fraction=0.7, model="plain")
     assert SegmentSettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_dust_is_left_out_and_said(ball):
+    data = ball(40, 12.0)
+    assert left_out(Volume(data[None], ("HAADF",), 1.0)) == []
+    data[1:3, 1:5, 1:4] = 1.0
+    data[-3:-1, -5:-1, -4:-1] = 1.0
+    volume = Volume(data[None], ("HAADF",), 1.0)
+    (said,) = left_out(volume)
+    assert "2 separate pieces of 48 voxels in all" in said
+    assert segment(volume).labels[:6, :6, :6].max() == 0

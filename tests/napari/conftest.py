@@ -12,6 +12,8 @@ from plugin_fakes import maps
 
 from napari_dipmtv._napari.bench import Bench, bench_of
 from napari_dipmtv._napari.job import Job
+from napari_dipmtv._napari.seen import Seen
+from napari_dipmtv._napari.turns import Pieces
 from napari_dipmtv.data import TiltSeries
 
 
@@ -32,7 +34,19 @@ def job(qtbot: Any) -> Iterator[Job]:
 
 
 @pytest.fixture
-def bench(qtbot: Any) -> Iterator[Bench]:
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers do not wait for turns of an event loop, of which a viewer without a window has none."""
+    take = Seen.take
+
+    def take_and_settle(layers: Seen, name: str, pieces: Pieces) -> None:
+        take(layers, name, pieces)
+        layers.settle()
+
+    monkeypatch.setattr(Seen, "take", take_and_settle)
+
+
+@pytest.fixture
+def bench(qtbot: Any, at_once: None) -> Iterator[Bench]:
     """The workplace of a viewer without a window."""
     viewer = ViewerModel()
     made = bench_of(viewer)

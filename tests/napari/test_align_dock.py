@@ -86,6 +86,8 @@ def test_a_moved_view_is_judged_and_shown(dock: AlignWidget, bench: Bench, qtbot
     rest(bench, qtbot)
     report = bench.session.alignment_report
     assert int(np.argmax(report.view_errors)) == 3
+    for plot in (dock.views, dock.planes, dock.sinograms):
+        plot.draw()
     drawn = dock.views.figure.axes[0].lines[0]
     np.testing.assert_allclose(drawn.get_ydata(), report.view_errors)
     assert dock.planes.isVisible()
@@ -115,6 +117,7 @@ def test_sinograms_and_planes_follow_while_the_alignment_is_sought(
     aligned = bench.session.value("tilt_series")
     with qtbot.waitSignals([bench.aligned_so_far] * 2, timeout=60_000):
         press(dock.job_bar.start, qtbot)
+    dock.sinograms.draw()
     before, so_far = dock.sinograms.figure.axes
     assert (before.get_title(), so_far.get_title()) == ("before", "so far")
     moved = so_far.images[0].get_array() - before.images[0].get_array()

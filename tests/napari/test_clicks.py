@@ -54,6 +54,7 @@ def test_from_open_sample_to_the_void_in_eight_clicks(
     look("reconstructing")
     qtbot.waitUntil(lambda: not quick.going, timeout=1_200_000)
     assert quick.words.text().startswith("Done")
+    qtbot.waitUntil(lambda: not main.bench.layers.busy, timeout=60_000)
     look("void")
     qtbot.mouseClick(main.steps.button(5), Qt.MouseButton.LeftButton)
     clicks += 1

@@ -79,7 +79,7 @@ def test_foreign_files_are_left_alone(tmp_path: Path, path: str) -> None:
         assert reader(str(tmp_path / path)) is None
 
 
-def test_volumes_and_phases_are_written_and_read(tmp_path: Path) -> None:
+def test_volumes_and_phases_are_written_and_read(tmp_path: Path, at_once: None) -> None:
     viewer = ViewerModel()
     bench_of(viewer).layers.show_volume(cube(), "SIRT", "volume 0")
     labels = np.zeros((12, 12, 12), np.uint8)
@@ -105,7 +105,7 @@ def test_one_labels_layer(tmp_path: Path) -> None:
     assert load_labels(tmp_path / "out" / "labels.tif").phases == {1: "phase 1"}
 
 
-def test_maps_are_sent_to_the_export_dock(tmp_path: Path) -> None:
+def test_maps_are_sent_to_the_export_dock(tmp_path: Path, at_once: None) -> None:
     viewer = ViewerModel()
     bench_of(viewer).layers.show_maps(maps(), "maps")
     with pytest.raises(InputError, match="step 8"):
@@ -143,8 +143,9 @@ def test_the_nanocube_fills_the_session_of_the_viewer(
     viewer = make_napari_viewer()
     for data, looks, kind in sample_data.nanocube():
         viewer.add_layer(Layer.create(data, looks, kind))
-    session = bench_of(viewer).session
-    qtbot.waitUntil(lambda: session.has("series"))
+    bench = bench_of(viewer)
+    session = bench.session
+    qtbot.waitUntil(lambda: session.has("series") and not bench.layers.busy, timeout=60_000)
     assert [layer.name for layer in viewer.layers] == ["Low-loss sum", "Core-loss sum"]
     assert session.value("series").tilts_deg == (-70, 0, 70)
     assert set(session.demo_regions) == set(CHANNELS)

@@ -12,7 +12,6 @@ from plugin_fakes import CHANNELS, TILTS, cube, maps, series
 
 from napari_dipmtv._napari.half_cut import HalfCut
 from napari_dipmtv._napari.layers import Layers
-from napari_dipmtv._napari.turns import at_once
 from napari_dipmtv._napari.view_angle import look_flat, look_into
 from napari_dipmtv.data import ChannelMaps, Segmentation
 from napari_dipmtv.errors import InputError
@@ -24,7 +23,7 @@ def viewer() -> ViewerModel:
 
 
 @pytest.fixture
-def layers(viewer: ViewerModel) -> Layers:
+def layers(viewer: ViewerModel, at_once: None, qapp: object) -> Layers:
     return Layers(viewer)
 
 
@@ -42,7 +41,7 @@ def test_all_stages_share_units_and_the_scale_bar(viewer: ViewerModel, layers: L
         layers.show_sums(series())
         layers.show_spectra(series())
         layers.show_maps(maps(), "maps")
-        layers.region_layer("FeO", series(), "red")
+        layers.take("regions", layers.region_layer("FeO", series(), "red"))
         layers.show_volume(cube(), "SIRT", "volume 0")
         layers.show_segmentation(segmentation(), CHANNELS)
     assert [str(unit) for unit in viewer.layers.extent.units] == [
@@ -104,7 +103,7 @@ def test_channels_that_are_gone_go_from_the_viewer(viewer: ViewerModel, layers: 
 
 
 def test_limits_that_somebody_set_stay(viewer: ViewerModel, layers: Layers) -> None:
-    at_once(layers.grow(cube(), "running"))
+    layers.grow(cube(), "running")
     viewer.layers[0].contrast_limits = (0.1, 0.7)
     layers.stream(cube(level=3), "running")
     assert viewer.layers[0].contrast_limits == [0.1, 0.7]
@@ -112,7 +111,7 @@ def test_limits_that_somebody_set_stay(viewer: ViewerModel, layers: Layers) -> N
 
 
 def test_f40_a_deleted_streamed_layer_stays_deleted(viewer: ViewerModel, layers: Layers) -> None:
-    at_once(layers.grow(cube(), "running"))
+    layers.grow(cube(), "running")
     del viewer.layers[0]
     assert layers.stream(cube(level=2), "running")
     assert len(viewer.layers) == 1
@@ -125,7 +124,7 @@ def test_f40_a_deleted_streamed_layer_stays_deleted(viewer: ViewerModel, layers:
 
 
 def test_f41_renamed_reordered_hidden_and_edited_layers(viewer: ViewerModel, layers: Layers) -> None:
-    at_once(layers.grow(cube(), "running"))
+    layers.grow(cube(), "running")
     viewer.layers[0].name = "mine"
     viewer.layers[1].visible = False
     viewer.layers.move(0, 2)
@@ -142,7 +141,7 @@ def test_a_result_that_was_never_streamed_is_shown(viewer: ViewerModel, layers: 
 
 
 def test_an_abandoned_stream_leaves_nothing(viewer: ViewerModel, layers: Layers) -> None:
-    at_once(layers.grow(cube(), "running"))
+    layers.grow(cube(), "running")
     layers.end_stream()
     assert len(viewer.layers) == 0
     layers.end_stream()  # nothing streamed: nothing to do
@@ -177,7 +176,7 @@ def test_the_camera_looks_at_the_open_side(
 ) -> None:
     layers.show_volume(cube(), "SIRT", "volume 0")
     cut = HalfCut(True, axis, 0.0, flip)
-    at_once(look_into(viewer, cut))
+    layers.take("view", look_into(viewer, cut))
     kept = np.array(cut.planes()[0]["normal"])
     looking = np.array(viewer.scene.camera.view_direction)
     assert viewer.dims.ndisplay == 3
@@ -188,7 +187,7 @@ def test_flat_views_pass_through_the_middle(viewer: ViewerModel, layers: Layers)
     layers.show_maps(maps(), "maps")
     layers.show_volume(cube(), "SIRT", "volume 0")
     for plane, displayed in (("xz", ("z", "x")), ("zy", ("y", "z")), ("xy", ("y", "x"))):
-        at_once(look_flat(viewer, plane))
+        layers.take("view", look_flat(viewer, plane))
         names = dict(zip(range(4), ("tilt", "z", "y", "x"), strict=True))
         assert tuple(names[axis] for axis in viewer.dims.displayed) == displayed
         assert all(abs(viewer.dims.point[axis]) <= 0.25 for axis in (1, 2, 3))
@@ -225,9 +224,15 @@ def test_phases_carry_names_and_the_colours_of_their_channels(viewer: ViewerMode
 
 
 @pytest.mark.parametrize(("offsets", "words"), [((0, 1, 0, 0, 0), "one energy axis")])
-def test_spectra_that_cannot_share_a_slider_are_refused(layers: Layers, offsets: Any, words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        layers.show_spectra(series(offsets))
+def test_spectra_that_cannot_share_a_slider_are_refused(
+    layers: Layers, offsets: Any, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("napari_dipmtv._napari.turns.show_error", told.append)
+    layers.show_spectra(series(offsets))
+    assert len(told) == 1
+    assert words in told[0]
+    assert not layers.shows("spectra")
 
 
 def test_layers_that_napari_added_as_sample_are_adopted(viewer: ViewerModel, layers: Layers) -> None:
@@ -239,7 +244,7 @@ def test_layers_that_napari_added_as_sample_are_adopted(viewer: ViewerModel, lay
     assert [layer.name for layer in viewer.layers] == list(CHANNELS)
 
 
-def test_a_closed_viewer_is_free_to_go() -> None:
+def test_a_closed_viewer_is_free_to_go(at_once: None, qapp: object) -> None:
     import gc
     import weakref
 

@@ -94,6 +94,7 @@ def test_a_window_becomes_a_map_of_every_tilt(dock: SpectrumWidget, bench: Bench
 
 
 def panel(plot: SpectrumPlot, title: str) -> Any:
+    plot.draw()
     [axes] = [axes for axes in plot.figure.axes if axes.get_title() == title]
     return axes
 

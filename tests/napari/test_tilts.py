@@ -189,7 +189,7 @@ def test_a_folder_dropped_on_the_canvas_reaches_the_docks(
     viewer = make_napari_viewer()
     bench = bench_of(viewer)
     viewer.open(str(folder), plugin="napari-dipmtv")
-    qtbot.waitUntil(lambda: bench.session.has("series"), timeout=60_000)
+    qtbot.waitUntil(lambda: bench.session.has("series") and not bench.layers.busy, timeout=60_000)
     assert [layer.name for layer in viewer.layers] == ["Low-loss sum", "Core-loss sum"]
     assert bench.project().inputs.spectrum_images == folder
     told: list[Any] = []

@@ -141,6 +141,7 @@ def test_a_study_that_fails_before_its_first_answer_says_so(
     widget = dock(ready, qtbot)
     with qtbot.waitSignal(ready.job.failed, timeout=60_000):
         press(widget.job_bar.start, qtbot)
+    widget.plot.draw()
     assert [text.get_text() for text in widget.plot.figure.texts] == ["There is no answer yet"]
     assert widget.job_bar.text.text().startswith("⚠ particle: expected room")
     assert widget.job_bar.start.isEnabled()
@@ -195,6 +196,7 @@ def test_stopped_half_way_it_goes_on_and_answers_like_one_run(
     assert widget.words.text().split("<br><br>") == marked(uninterrupted.report)
     assert "p = 0.05" in widget.words.text()
     assert "IS IT REAL?" in widget.report.toPlainText()
+    widget.plot.draw()
     assert [axes.get_title() for axes in widget.plot.figure.axes] == [
         "evidence for a void",
         "repeats without the void",

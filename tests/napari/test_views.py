@@ -236,6 +236,7 @@ def test_the_legend_hides_no_curve_in_a_narrow_dock(bench: Bench, qtbot: Any) ->
     place = legend.get_window_extent()
     assert all(not place.overlaps(axes.get_window_extent()) for axes in plot.figure.axes)
     plot.curves({"error": (steps, steps)}, "tilt / deg", "relative error")
+    plot.draw()
     assert plot.figure.legends == []  # one curve is named by the title
     assert plot.figure.axes[0].get_title() == "error"
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from plugin_fakes import Steps, cube, maps, press, series
+from plugin_fakes import Steps, maps, press, series
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import (
@@ -25,7 +25,6 @@ from qtpy.QtWidgets import (
 from napari_dipmtv import pipeline
 from napari_dipmtv._napari.align_widget import AlignWidget
 from napari_dipmtv._napari.bench import Bench
-from napari_dipmtv._napari.export_widget import ExportWidget
 from napari_dipmtv._napari.forms import SettingsForm
 from napari_dipmtv._napari.half_cut import HalfCut
 from napari_dipmtv._napari.inspect_widget import InspectWidget
@@ -35,17 +34,14 @@ from napari_dipmtv._napari.main_widget import STEPS, MainWidget
 from napari_dipmtv._napari.phase_box import number
 from napari_dipmtv._napari.reconstruct_widget import ReconstructWidget
 from napari_dipmtv._napari.references_widget import ReferencesWidget
-from napari_dipmtv._napari.session import ADVICE, Reconstruction
+from napari_dipmtv._napari.session import ADVICE
 from napari_dipmtv._napari.spectrum_widget import SpectrumWidget
 from napari_dipmtv._napari.stage_widget import StageWidget
 from napari_dipmtv._napari.trust_widget import TrustWidget
 from napari_dipmtv._napari.unmix_widget import UnmixWidget
-from napari_dipmtv.data import TiltSeries
 from napari_dipmtv.errors import InputError
 from napari_dipmtv.io.map_folder import save_maps
-from napari_dipmtv.pipeline import ExportFormat
 from napari_dipmtv.settings.base import knobs
-from napari_dipmtv.settings.inspect import SegmentSettings
 
 GATES = [
     (ReferencesWidget, "prepared"),
@@ -269,100 +265,8 @@ def test_maps_need_angles_and_the_dock_says_so(
     assert loaded.pixel_nm == 0.5
 
 
-def test_export_says_what_is_missing(bench: Bench, qtbot: Any, tmp_path: Path) -> None:
-    widget = dock(bench, ExportWidget, qtbot)
-    assert "nothing to export" in widget.job_bar.start.toolTip()
-    bench.session.load("maps", maps())
-    assert widget.job_bar.start.toolTip() == "Choose a folder first."
-    widget.folder.setText(str(tmp_path / "out"))
-    with qtbot.waitSignal(bench.exported, timeout=5000):
-        qtbot.mouseClick(widget.job_bar.start, Qt.MouseButton.LeftButton)
-    assert (tmp_path / "out" / "maps_FeO.tif").is_file()
-    assert widget.files.count() == len(list((tmp_path / "out").iterdir()))
-
-
-def test_f53_the_export_dock_replaces_files_only_where_that_is_ticked(
-    bench: Bench, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shown: list[str] = []
-    monkeypatch.setattr("napari_dipmtv._napari.runs.show_error", shown.append)
-    (tmp_path / "maps_FeO.tif").write_bytes(b"of last week")
-    widget = dock(bench, ExportWidget, qtbot)
-    bench.session.load("maps", maps())
-    widget.folder.setText(str(tmp_path))
-    qtbot.mouseClick(widget.job_bar.start, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: bool(shown), timeout=5000)
-    assert "maps_FeO.tif" in shown[0]
-    assert "Replace" in shown[0]
-    assert [path.name for path in tmp_path.iterdir()] == ["maps_FeO.tif"]
-    assert (tmp_path / "maps_FeO.tif").read_bytes() == b"of last week"
-    widget.replace.setChecked(True)
-    with qtbot.waitSignal(bench.exported, timeout=5000):
-        qtbot.mouseClick(widget.job_bar.start, Qt.MouseButton.LeftButton)
-    assert (tmp_path / "maps_FeO.tif").read_bytes() != b"of last week"
-
-
-def test_the_export_dock_offers_every_format_and_says_what_it_needs(
-    bench: Bench, qtbot: Any, tmp_path: Path
-) -> None:
-    widget = dock(bench, ExportWidget, qtbot)
-    assert set(widget.formats) == set(get_args(ExportFormat))
-    widget.folder.setText(str(tmp_path / "out"))
-    for box in widget.formats.values():
-        box.setChecked(True)
-    bench.session.load("maps", maps())
-    assert widget.chosen == ()  # maps are always written; nothing else is there
-    assert widget.formats["stl"].toolTip() == ADVICE["segmentation"]
-    assert widget.formats["html"].toolTip() == ADVICE["volume"]
-    bench.session.put("tilt_series", maps(kind=TiltSeries))
-    bench.session.add_result(reconstruction(bench))
-    assert {"mrc", "svg", "html"} <= set(widget.chosen)
-    assert not {"stl", "ply", "obj"} & set(widget.chosen)
-    bench.segment(SegmentSettings(smallest_void_voxels=1))
-    qtbot.waitUntil(lambda: bench.session.has("measures"), timeout=60_000)
-    assert set(widget.chosen) == set(widget.formats)
-
-    with qtbot.waitSignal(bench.exported, timeout=60_000) as exported:
-        qtbot.mouseClick(widget.job_bar.start, Qt.MouseButton.LeftButton)
-    names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"volume.ome.zarr", "volume.hspy", "measures.csv", "report.html", "report.json"} <= names
-    for ending in (".tif", ".mrc", ".emd", ".stl", ".ply", ".obj", ".png", ".svg"):
-        assert any(name.endswith(ending) for name in names), ending
-    listed = [widget.files.item(i).text() for i in range(widget.files.count())]
-    assert len(listed) == len(exported.args[0])
-    zarr = next(line for line in listed if line.startswith("volume.ome.zarr"))
-    assert int(zarr.split("·")[1].split()[0].replace(",", "")) > 5  # all of the folder, in kB
-
-    for box in widget.formats.values():
-        box.setChecked(False)
-    assert widget.job_bar.start.toolTip() == "Choose at least one format."
-
-
-def reconstruction(bench: Bench) -> Reconstruction:
-    """A block as if it had been reconstructed."""
-    series = bench.session.value("tilt_series")
-    losses = {"data": [1.0, 0.5]}
-    return Reconstruction(cube(), "SIRT", series, "sirt", {}, "cpu", losses, 2, 0.1, False)
-
-
 def test_voids_are_compared_with_their_surroundings(bench: Bench, qtbot: Any) -> None:
     assert dock(bench, InspectWidget, qtbot).phases.form.value().void_reference == "surrounding"
-
-
-def test_an_export_that_cannot_be_written_is_told(
-    bench: Bench, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shown: list[str] = []
-    monkeypatch.setattr("napari_dipmtv._napari.runs.show_error", shown.append)
-    (tmp_path / "file").write_text("in the way")
-    widget = dock(bench, ExportWidget, qtbot)
-    bench.session.load("maps", maps())
-    widget.folder.setText(str(tmp_path / "file"))
-    with qtbot.waitSignal(bench.job.failed, timeout=5000):
-        qtbot.mouseClick(widget.job_bar.start, Qt.MouseButton.LeftButton)
-    assert "folder" in shown[0]
-    assert bench.session.has("maps")
-    assert widget.job_bar.start.isEnabled()
 
 
 def test_plots_follow_the_theme(bench: Bench, qtbot: Any) -> None:
@@ -412,7 +316,7 @@ def test_regions_are_drawn_on_the_pixels_of_the_prepared_spectra(
         asked.append(regions)
         raise InputError("regions: expected nothing more, got this. Look.")
 
-    monkeypatch.setattr(pipeline, "references", learn)
+    monkeypatch.setattr(pipeline, "reference_states", learn)
     with qtbot.waitSignal(bench.job.failed, timeout=20_000):
         qtbot.mouseClick(widget.job_bar.start, Qt.MouseButton.LeftButton)
     [regions] = asked

@@ -73,6 +73,7 @@ def test_from_demo_to_files(make_napari_viewer: Any, qtbot: Any, tmp_path: Path)
     press(5, inspect.cut.open_up, run=False)
     inspect.cut.position.setValue(1.0)
     press(5, inspect.phases.job_bar.start)
+    qtbot.waitUntil(lambda: not main.bench.layers.busy)
     solids = [layer for layer in viewer.layers if layer.ndim == 3]
     planes = {str(layer.experimental_clipping_planes.as_array().tolist()) for layer in solids}
     assert len(solids) == 5

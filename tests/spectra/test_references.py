@@ -61,6 +61,14 @@ def test_regions_give_their_own_mixture(cube, regions):
         assert spectrum.intensity[continuum].sum() == pytest.approx(1)
 
 
+def test_backgrounds_that_differ_do_not_pass_for_metal(cube, regions):
+    """Thick pixels have steeper backgrounds; continued by 100 eV, they leave the continuum that counts the metal."""
+    series = make_series(cube[1], tilts=TILTS, l_counts=500.0, zero_loss=2e5, noise=False)
+    found = l_references(series, regions, SINGLE.replace(purify="none"))
+    for spectrum in found.spectra:
+        assert composition(spectrum).sum() == pytest.approx(1, abs=0.004)
+
+
 def test_known_shares_purify_to_the_pure_phases(cube, regions):
     series, abundances = cube
     in_core, in_shell = shares(regions, abundances)

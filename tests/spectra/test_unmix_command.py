@@ -64,6 +64,9 @@ def test_automatic_references(measured, tmp_path):
     assert all(r["least"] <= 0 <= r["most"] for r in told["ranges"])
     assert any("found automatically in the purest 2%" in sentence for sentence in told["assumed"])
     assert any("purify=volume takes that off" in sentence for sentence in told["assumed"])
+    why = "not purified in the volume. tilts to purify in the volume: expected 7 or more, got 3"
+    assert any(why in sentence for sentence in told["assumed"])
+    assert why in " ".join(done.stderr.split())
 
 
 def test_spectrum_files_of_hyperspy_and_msa(measured, tmp_path):

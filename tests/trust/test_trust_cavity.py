@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,11 +15,11 @@ from napari_dipmtv.states import run
 from napari_dipmtv.tomo.data_term import data_misfit
 from napari_dipmtv.tomo.problem import pose
 from napari_dipmtv.trust import scan as scan_module
-from napari_dipmtv.trust.cavity_test import cavity_test, without_void
+from napari_dipmtv.trust.cavity_test import _sizes, cavity_test, without_void
 from napari_dipmtv.trust.resample import generator, measured_again, projections
-from napari_dipmtv.trust.result import CavityTest, refit_level
+from napari_dipmtv.trust.result import CavityTest, NullTest, TrustReport, refit_level
 from napari_dipmtv.trust.scan import CavityScan
-from napari_dipmtv.trust.words import cavity_text
+from napari_dipmtv.trust.words import answers, cavity_text, report_text, which_counts
 
 
 def emptied(volume, centre, radius: float):
@@ -150,9 +151,15 @@ def test_maps_without_statistics_are_refused(solid, counted) -> None:
         CavityScan(solid, counted(solid).replace(counts_per_unit=None))
 
 
-def test_words_say_what_was_assumed() -> None:
+def test_a_particle_too_small_for_a_void_is_told_what_to_do() -> None:
+    with pytest.raises(InputError, match=r"more than 7 voxels thick: bin the maps less.*--feature skin"):
+        _sizes(SimpleNamespace(depth=np.array([2.2])))  # type: ignore[arg-type]
+
+
+def a_test() -> CavityTest:
+    """Of a void that the data demand."""
     sizes = np.array([2.0, 4.0])
-    found = CavityTest(
+    return CavityTest(
         evidence=28.0,
         size_nm=5.0,
         apart_nm=0.4,
@@ -167,6 +174,10 @@ def test_words_say_what_was_assumed() -> None:
         low_nm=2.6,
         high_nm=3.9,
     )
+
+
+def test_words_say_what_was_assumed() -> None:
+    found = a_test()
     text = cavity_text(found)
     assert "The data demand a void: 28.0 nats" in text
     assert "p = 0.01, taking the particle without it as known" in text
@@ -176,6 +187,26 @@ def test_words_say_what_was_assumed() -> None:
         dataclasses.replace(found, evidence=9.0)
     )  # above chance, below a refit
     assert "not known" in cavity_text(dataclasses.replace(found, refitted=np.zeros(0)))
+
+
+def test_where_repeats_and_likelihood_disagree_one_sentence_says_which_counts() -> None:
+    weak = NullTest("void", 5.0, 0.1, "", np.zeros(19), np.linspace(0, 0.2, 19), 3, "sirt")
+    strong = dataclasses.replace(weak, observed=0.5)
+    both = TrustReport(("FeO",), 1.0, (0.0, 30.0), "dipm-tv", "sirt", "poisson", null=weak, cavity=a_test())
+    said = which_counts(both)
+    assert said.startswith("The likelihood counts, and it says yes")
+    assert "a picture by sirt" in said
+    assert said in report_text(both)
+    assert (None, said) in answers(both)
+    nothing = dataclasses.replace(a_test(), evidence=9.0)
+    denied = which_counts(dataclasses.replace(both, null=strong, cavity=nothing))
+    assert "it says no" in denied
+    assert "do not claim the void" in denied
+    assert which_counts(dataclasses.replace(both, null=strong)) == ""  # they agree
+    assert which_counts(dataclasses.replace(both, cavity=None)) == ""
+    assert which_counts(dataclasses.replace(both, null=dataclasses.replace(weak, feature="skin"))) == ""
+    elsewhere = dataclasses.replace(both, cavity=dataclasses.replace(a_test(), apart_nm=9.0))
+    assert "9 nm apart" in which_counts(elsewhere)
 
 
 def test_hardly_another_refit_reaches_the_level() -> None:

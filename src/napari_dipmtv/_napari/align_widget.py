@@ -34,6 +34,9 @@ class AlignWidget(StageWidget):
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__(napari_viewer)
+        self._shown: tuple[object, ...] | None = (
+            None  # what the plots show; None while they show what is sought
+        )
         self.form = SettingsForm(AlignSettings)
         self.job_bar = JobBar(
             self.bench.job,
@@ -61,8 +64,13 @@ class AlignWidget(StageWidget):
         self.job_bar.block(self.missing or self.form.problem)
         enable(self.already, self._already_tip, self.missing or self.bench.job.why_not)
         self._allow_nudges()
-        if self.session.has("tilt_series") and self.session.has("maps"):
-            self._show(self.session.value("maps"), self.session.value("tilt_series"))
+        values = [self.session.value(each) for each in ("maps", "tilt_series") if self.session.has(each)]
+        shown = (*values, self.session.alignment_report)
+        if self._shown is not None and [*map(id, shown)] == [*map(id, self._shown)]:
+            return
+        self._shown = shown
+        if len(values) == 2:
+            self._show(*values)
             return
         aligned = "The maps came aligned. Go on with step 5." if self.session.has("tilt_series") else ""
         self.status.setText(aligned or self.missing or "Ready to align.")
@@ -112,14 +120,18 @@ class AlignWidget(StageWidget):
     def _on_run(self, _: int) -> None:
         self._allow_nudges()
         enable(self.already, self._already_tip, self.missing or self.bench.job.why_not)
+        if self._shown is None and not self.bench.job.running:
+            self.refresh()  # what was sought is dropped
 
     def _on_round(self, _: int, progress: Progress) -> None:
         if self.job_bar.mine and "reprojection" in progress.losses:
+            self._shown = None
             rounds, errors = zip(*progress.losses["reprojection"], strict=True)
             self.quality.curves({"re-projection": (rounds, errors)}, "round", "relative error")
 
     def _on_so_far(self, reached: Aligned) -> None:
         if self.session.has("maps"):
+            self._shown = None
             self._draw_sinograms({"before": self.session.value("maps"), "so far": reached.series})
             self._judge(reached.report)
 

@@ -76,7 +76,7 @@ class Bench(Aligning):
         self._run(
             "references",
             "references",
-            lambda: once("Learning references", lambda: pipeline.references(series, regions, settings)),
+            lambda: pipeline.reference_states(series, regions, settings),
             keep,
             settings,
         )
@@ -169,12 +169,13 @@ class Bench(Aligning):
     def open_project(self, path: Path) -> None:
         """Load data, settings and, where they belong together, results of a project."""
 
-        def read() -> tuple[Project, Any, Reopened]:
+        def read() -> tuple[Project, Any, Reopened, Any]:
             project = load_project(path)
-            return project, pipeline.load_inputs(project), reopen(project)
+            data, found = pipeline.load_inputs(project), reopen(project)
+            return project, data, found, _measured(found)
 
         def keep(result: Result[Any]) -> None:
-            project, data, found = result.value
+            project, data, found, measures = result.value
             self._hold(None)  # nothing is saved while it is put together
             self._output = project.output
             alone = project.inputs.replace(haadf=None, haadf_angles=None)
@@ -183,7 +184,7 @@ class Bench(Aligning):
             if isinstance(data, SpectrumSeries):
                 self.session.regions = pipeline.regions_of(project, data) or "auto"
             self.settings_loaded.emit(project)
-            self._restore(found, project.nudges)
+            self._restore(found, project.nudges, measures)
             try:
                 self._hold(path)
             except DipmtvError as error:
@@ -193,7 +194,7 @@ class Bench(Aligning):
 
         self._run("load", "series", lambda: once("Opening", read), keep)
 
-    def _restore(self, found: Reopened, moves: tuple[Nudge, ...]) -> None:
+    def _restore(self, found: Reopened, moves: tuple[Nudge, ...], measures: Any) -> None:
         if found.note:
             show_warning(found.note)
         if found.tilt_series is not None:
@@ -208,7 +209,6 @@ class Bench(Aligning):
         self.layers.show_volume(found.volume.volume, found.volume.title, group)
         self.session.put("volume", found.volume)
         if found.segmentation is not None:
-            measures = pipeline.measure(found.segmentation, found.volume.volume)
             self.session.restore({"segmentation": found.segmentation, "measures": measures})
         self.open_up()
 
@@ -238,3 +238,10 @@ class Bench(Aligning):
         channels = self.session.value("volume").volume.channels
         only = None if name is None else (name,)
         self.layers.show_segmentation(self.session.value("segmentation"), channels, only)
+
+
+def _measured(found: Reopened) -> Any:
+    """Measures of the phases of a project, where it has any."""
+    if found.volume is None or found.segmentation is None:
+        return ()
+    return pipeline.measure(found.segmentation, found.volume.volume)

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_dipmtv._napari.layer_data import ISO_LEVEL, typical
 from napari_dipmtv._napari.session import Reconstruction
+from napari_dipmtv._napari.turns import Pieces
 from napari_dipmtv.data import Volume
 from napari_dipmtv.errors import InputError, expected
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from napari_dipmtv._napari.layers import Layers
 
 
-def side_by_side(layers: Layers, results: Mapping[str, Reconstruction]) -> None:
+def side_by_side(layers: Layers, results: Mapping[str, Reconstruction]) -> Pieces:
     """Show the groups in the cells of a grid; every channel with the limits and the surface level of the first."""
     first = next(iter(results.values())).volume
     for channel, data in zip(first.channels, first.data, strict=True):
@@ -26,7 +27,8 @@ def side_by_side(layers: Layers, results: Mapping[str, Reconstruction]) -> None:
             if layer is not None:
                 layer.contrast_limits_range = layer.contrast_limits = (0.0, 1.3 * level)
                 layer.iso_threshold = ISO_LEVEL * level
-    layers.look_at(*results)
+                yield
+    yield from layers.looking(*results)
 
 
 def difference(layers: Layers, first: Reconstruction, second: Reconstruction) -> None:

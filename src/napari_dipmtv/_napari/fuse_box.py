@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFileDialog, QFormLayout, QHBoxLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QVBoxLayout, QWidget
 
 from napari_dipmtv._napari.forms import SettingsForm
 from napari_dipmtv._napari.haadf_source import HaadfSource
@@ -70,7 +70,7 @@ class FuseBox(QWidget):
         return self.forms[self.method.currentData()]
 
     def _lay_out(self) -> None:
-        column, files, choice = QVBoxLayout(self), QHBoxLayout(), QFormLayout()
+        column, files, choice = QVBoxLayout(self), QVBoxLayout(), QFormLayout()
         column.setContentsMargins(0, 0, 0, 0)
         files.addWidget(self.choose_images)
         files.addWidget(self.choose_angles)

@@ -8,7 +8,31 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from napari_dipmtv._napari.bench import Bench
 
+COMING = "The data are being loaded: their layers come by themselves. The dock DIPm-TV shows how far it is."
 TAKEN = "Shown, but the docks keep the data they have. To work with this instead, open it in step 1."
+
+
+def load_aside(load: Callable[[Bench], None]) -> bool:
+    """Have the bench of the current viewer load data in a thread, while the window answers.
+
+    False where there is no viewer, or where the session has data already, which stay: then it is for the caller to give
+    the layers.
+    """
+    from napari import current_viewer
+    from napari.utils.notifications import show_info
+
+    from napari_dipmtv._napari.bench import bench_of
+
+    viewer = current_viewer()
+    if viewer is None:
+        return False
+    bench = bench_of(viewer)
+    if not bench.empty or bench.job.running:
+        return False
+    load(bench)
+    if bench.job.running:
+        show_info(COMING)
+    return True
 
 
 def hand_over(adopt: Callable[[Bench], None], *, replace: bool) -> None:

@@ -17,7 +17,6 @@ from napari_dipmtv._napari.picture_box import PictureBox
 from napari_dipmtv._napari.profile_box import ProfileBox
 from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.stage_widget import StageWidget, button, enable, section
-from napari_dipmtv._napari.turns import at_once
 from napari_dipmtv._napari.view_angle import ORDERS, look_flat
 
 if TYPE_CHECKING:
@@ -70,6 +69,10 @@ class InspectWidget(StageWidget):
             self.status.setText(f"Phases are named and measured. {what}")
         self._show_volume(self.session.value("volume") if self.session.has("volume") else None)
 
+    def follow_layers(self) -> None:
+        """Tell whether the phases are shown."""
+        self.phases.follow_layers()
+
     def _make_controls(self) -> None:
         self.planes = {name: button(name, "") for name in ORDERS}
         self.rendering = QComboBox()
@@ -116,7 +119,8 @@ class InspectWidget(StageWidget):
 
     def _flat(self, name: str) -> None:
         with telling():
-            at_once(look_flat(self.bench.layers.viewer, name))
+            layers = self.bench.layers
+            layers.take("view", look_flat(layers.viewer, name))
 
     def _draw(self, *_: object) -> None:
         with telling():

@@ -6,7 +6,6 @@ So a thousand quick steps cost the window no more than one, and nothing is emitt
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,11 +13,14 @@ from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_dipmtv._napari import garbage
+from napari_dipmtv._napari.turns import turns
 from napari_dipmtv._napari.worker import News, Worker
 from napari_dipmtv.errors import InputError
 from napari_dipmtv.states import Result, State
 
 POLL_MS = 40
+PIECES_MS = 10  # between two looks at whether a preview is shown
 QUIT_WAIT_S = 5.0
 
 
@@ -114,9 +116,7 @@ class Job(QObject):
         if self.why_not:
             raise InputError(self.why_not)
         Job._busy = self
-        # Python looks for garbage among all things of the process now and then, and nothing else goes on for 0.1 to
-        # 0.3 s; while a run goes on it looks among what is newer than its start
-        gc.freeze()
+        garbage.hold()
         self.name, self.progress = name, Progress(stage=name)
         self.run_id += 1
         self.preview_cost_s = 0.0
@@ -158,11 +158,12 @@ class Job(QObject):
         worker.halt()
         worker.join(QUIT_WAIT_S)
         self._release()
+        garbage.release()
         return not worker.is_alive()
 
     def _poll(self) -> None:
         worker = self._worker
-        if worker is None:
+        if worker is None or turns().worked:  # the next one is soon enough
             return
         news, shot, outcome = worker.collect()
         if news and not worker.discard:
@@ -190,6 +191,9 @@ class Job(QObject):
         begin = time.monotonic()
 
         def shown() -> None:
+            if turns().busy:  # it comes in pieces
+                QTimer.singleShot(PIECES_MS, shown)
+                return
             self.preview_cost_s = time.monotonic() - begin
             worker.shown(self.preview_cost_s)
 
@@ -201,6 +205,7 @@ class Job(QObject):
         self._timer.stop()
         self._worker = None
         self._release()
+        dropped = worker.discard or isinstance(outcome, str)
         if worker.discard:
             self.stopped.emit(self.run_id, None)
         elif isinstance(outcome, str):
@@ -210,8 +215,19 @@ class Job(QObject):
         else:
             self.finished.emit(self.run_id, outcome)
         self.ended.emit(self.run_id)
+        if dropped:
+            _release_later()
+        else:
+            garbage.release()
 
     def _release(self) -> None:
         if Job._busy is self:
             Job._busy = None
-            gc.unfreeze()
+
+
+def _release_later() -> None:
+    """Release when the layers of a dropped run are removed: napari looks for garbage then, of which all is newer."""
+    if turns().busy:
+        QTimer.singleShot(PIECES_MS, _release_later)
+    else:
+        garbage.release()

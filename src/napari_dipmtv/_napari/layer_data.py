@@ -7,13 +7,16 @@ on the tilt axis, so that one viewer shows every stage with one scale bar.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from napari_dipmtv.data import ChannelMaps, EnergyAxis, MapStack, SpectrumSeries, Volume
+from napari_dipmtv.data import ChannelMaps, EnergyAxis, MapStack, Segmentation, SpectrumSeries, Volume
 from napari_dipmtv.errors import InputError, expected
+
+if TYPE_CHECKING:
+    from napari.utils.colormaps import DirectLabelColormap
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -174,9 +177,9 @@ def volume_axes(shape: tuple[int, ...], voxel_nm: float) -> dict[str, Any]:
 
 def typical(data: ArrayLike) -> float:
     """Density inside the object: the mean of a volume weighted by itself, not pulled down by the vacuum around it."""
-    x = np.clip(np.asarray(data, dtype=np.float64), 0, None)
-    total = x.sum()
-    return float((x * x).sum() / total) if total > 0 else 1.0
+    x = np.maximum(np.asarray(data), 0).ravel()
+    total = x.sum(dtype=np.float64)
+    return float(np.einsum("i,i", x, x, dtype=np.float64) / total) if total > 0 else 1.0
 
 
 def phase_colours(
@@ -200,6 +203,22 @@ def phase_colours(
         value: "transparent" for value, name in phases.items() if shown is not None and name not in shown
     }
     return colours | hidden | {0: "transparent"}
+
+
+def label_colours(
+    segmentation: Segmentation, channels: tuple[str, ...], shown: Sequence[str] | None
+) -> DirectLabelColormap:
+    """Colour map of a labels layer, used once.
+
+    At its first use napari compiles what maps labels, for a second; what draws their outlines reckons dashes.
+    """
+    from napari.utils.colormaps import DirectLabelColormap
+    from vispy.visuals.line.dash_atlas import DashAtlas
+
+    DashAtlas()
+    colours = DirectLabelColormap(color_dict=phase_colours(segmentation.phases, channels, shown))
+    colours.map(segmentation.labels[:1])
+    return colours
 
 
 def _image(data: ArrayLike, group: str, **looks: Any) -> LayerData:

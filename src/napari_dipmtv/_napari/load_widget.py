@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from napari_dipmtv._napari.demo_settings import demo_settings
 from napari_dipmtv._napari.edx_box import EdxBox
@@ -96,8 +97,12 @@ class LoadWidget(StageWidget):
         missing = "" if spectra else "Load spectrum images first; maps need no preparation."
         self.prepare_bar.block(missing or self.prepare_form.problem)
         enable(self.energy_slider, self._slider_tip, missing)
-        if not spectra:
-            self.energy_slider.setChecked(False)
+        self.follow_layers()
+
+    def follow_layers(self) -> None:
+        """Tell whether the spectra are shown."""
+        with signals_blocked(self.energy_slider):
+            self.energy_slider.setChecked(self.bench.layers.shows("spectra"))
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Take files and folders."""
@@ -152,8 +157,8 @@ class LoadWidget(StageWidget):
     def _lay_out(self) -> None:
         buttons, more = QHBoxLayout(), QHBoxLayout()
         buttons.addWidget(self.open_spectra)
-        buttons.addWidget(self.open_demo)
-        more.addWidget(self.open_maps)
+        buttons.addWidget(self.open_maps)
+        more.addWidget(self.open_demo)
         more.addWidget(self.open_folder)
         self.body.addLayout(buttons)
         self.body.addLayout(more)

@@ -1,6 +1,6 @@
 """The progress of a reconstruction to its loss curves, redrawn once in a while.
 
-Margins, ticks and labels are plain ones: to lay a plot out, and to set powers of ten, takes the window 0.3 s.
+Ticks and labels are plain ones: to set powers of ten takes a window long.
 """
 
 from __future__ import annotations
@@ -19,16 +19,12 @@ if TYPE_CHECKING:
 
 REDRAW_S = 1.0  # drawing the curves takes longer than many a step
 TICKS = 4
-# for the labels, in points
-LEFT_PT, RIGHT_PT, BOTTOM_PT, TOP_PT, BETWEEN_PT = 42.0, 6.0, 28.0, 14.0, 32.0
 
 Curves = Mapping[str, tuple[Sequence[int], Sequence[float]]]  # name: iterations, values
 
 
 class LossPlot(Plot):
     """Misfits in one panel, total variation in another."""
-
-    layout = "none"
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._lines: dict[str, Any] = {}  # of the curves that are shown
@@ -50,16 +46,10 @@ class LossPlot(Plot):
             return
         self._drawn_s = now
         curves: Curves = {name: tuple(zip(*values, strict=True)) for name, values in progress.losses.items()}
-        if self._lines.keys() == curves.keys():
+        if self._built and self._lines.keys() == curves.keys():
             self._move(curves)
         else:
             self._show(self._draw_losses, curves)
-
-    def resizeEvent(self, event: Any) -> None:
-        """Keep the margins as wide as the labels are."""
-        super().resizeEvent(event)
-        if self._lines:
-            self._set_margins()
 
     def _move(self, curves: Curves) -> None:
         """Only the points of the lines change."""
@@ -85,19 +75,6 @@ class LossPlot(Plot):
             for axis in (axes.xaxis, axes.yaxis):
                 axis.get_major_ticks(TICKS)  # made now, a turn before they are drawn
             self._legend(axes)
-        self._set_margins()
-
-    def _set_margins(self) -> None:
-        width_pt, height_pt = 72 * self.figure.get_size_inches()
-        gaps = len(self.figure.axes) - 1
-        panel_pt = max((width_pt - LEFT_PT - RIGHT_PT - gaps * BETWEEN_PT) / (gaps + 1), 1.0)
-        self.figure.subplots_adjust(
-            left=LEFT_PT / width_pt,
-            right=1 - RIGHT_PT / width_pt,
-            bottom=BOTTOM_PT / height_pt,
-            top=1 - TOP_PT / height_pt,
-            wspace=BETWEEN_PT / panel_pt,
-        )
 
 
 def _scale(axes: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,26 +35,28 @@ class OrthoPlot(Plot):
     def show_volume(self, volume: Volume | None) -> None:
         """Show a volume, or nothing."""
         self._volume = volume
-        self._levels = [] if volume is None else [typical(data) for data in volume.data]
+        self._levels: list[float] = []  # typical densities, once they are asked for
         self._on_point()
 
     def _on_dims(self, *_: object) -> None:
-        if isalive(self) and self.isVisible():
+        if not isalive(self):
+            return
+        if self.isVisible():
             self._follow()
-
-    def showEvent(self, event: Any) -> None:
-        """Catch up with what was changed while nobody looked."""
-        super().showEvent(event)
-        self._on_point()
+        else:
+            self._on_point()  # drawn when it comes to light
 
     def _on_point(self) -> None:
         viewer = self._viewer()
-        if self._volume is None or viewer is None:
+        point = () if viewer is None else tuple(viewer.dims.point[-3:])
+        if self._volume is None or len(point) < 3:  # the layers go when the window is closed
             self.clear("The planes of the volume appear here")
         else:
-            self._show(self._draw_planes, self._volume, tuple(viewer.dims.point[-3:]))
+            self._show(self._draw_planes, self._volume, point)
 
     def _draw_planes(self, volume: Volume, point_nm: tuple[float, ...]) -> None:
+        self._room = replace(self._room, left=26.0, across=26.0, bottom=16.0)
+        self._levels = self._levels or [typical(data) for data in volume.data]
         half = [n / 2 * volume.voxel_nm for n in volume.data.shape[1:]]  # (z, y, x)
         for i, (title, (row, column, across)) in enumerate(PLANES.items()):
             axes = self._axes(1, 3, i + 1, f"{title} / nm", "", "")

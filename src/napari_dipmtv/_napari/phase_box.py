@@ -69,14 +69,20 @@ class PhaseBox(QWidget):
         segment_first = "" if segmented else "Segment first."
         enable(self.phases, "Show the phases instead of the densities", segment_first)
         enable(self.only, "Show one phase alone, e.g. the core, the shell or the void", segment_first)
-        with signals_blocked(self.phases):
-            self.phases.setChecked(any(each.visible for each in self._bench.layers.alive("labels").values()))
+        self.follow_layers()
         names = sorted(set(session.value("segmentation").phases.values())) if segmented else []
         wanted = [ALL, *(name for name in names if name != "vacuum")]
         if wanted != [self.only.itemText(i) for i in range(self.only.count())]:
             self.only.clear()
             self.only.addItems(wanted)
         self._fill(session.value("measures") if session.has("measures") else ())
+
+    def follow_layers(self) -> None:
+        """Tell whether the phases are shown."""
+        layers = self._bench.layers
+        seen = any(each.visible for each in layers.alive("labels").values())
+        with signals_blocked(self.phases):
+            self.phases.setChecked(seen or layers.waits("labels"))
 
     def _lay_out(self) -> None:
         layout, phases = QVBoxLayout(self), QHBoxLayout()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
@@ -15,6 +16,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QSizePolicy
 
+from napari_dipmtv._napari.turns import ALONE, Pieces, turns
 from napari_dipmtv._napari.window import real_viewer
 
 if TYPE_CHECKING:
@@ -23,31 +25,74 @@ if TYPE_CHECKING:
 # Okabe and Ito, safe for colour-blind eyes, without the yellow that a light theme swallows; the first are near the
 # colours of the channel layers
 LINE_COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#D55E00", "#8C8C8C")
+LEGEND_COLUMNS, LEGEND_ROW_PT = 3, 11.0
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Margins around the axes of a figure and gaps between them, in points: what ticks and words need.
+
+    They are given, not measured: to measure every word takes a window longer than all the rest of a drawing.
+    """
+
+    left: float = 46.0
+    right: float = 8.0
+    bottom: float = 28.0
+    top: float = 14.0
+    across: float = 32.0  # between columns
+    down: float = 48.0  # between rows
 
 
 class Plot(FigureCanvasQTAgg):
-    """A canvas that follows the theme; what it shows is set as a whole."""
+    """A canvas that follows the theme; what it shows is set as a whole, and drawn once somebody can see it."""
 
-    layout: Literal["constrained", "none"] = "constrained"
+    _room = Room()
+    _built = False  # the figure holds what is to be shown
+    _drawn = False
+    _drawing_now = False
 
     def __init__(self, viewer: ViewerModel, height_px: int = 170, tooltip: str = "") -> None:
-        super().__init__(Figure(layout=self.layout))
+        super().__init__(Figure())
         self._viewer = weakref.ref(real_viewer(viewer))
+        self._last: tuple[Any, tuple[Any, ...]] | None = None
         self.setMinimumHeight(height_px)
         self.setMaximumHeight(2 * height_px)
         self.setMinimumWidth(200)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setFixedHeight(height_px)
         self.setToolTip(tooltip)
-        self._last: tuple[Any, tuple[Any, ...]] | None = None
         viewer.events.theme.connect(self._restyle)
         self._restyle()
 
     def draw(self) -> None:
-        """Draw, unless the drawing comes late and the dock is gone."""
+        """Draw now, unless the drawing comes late and the dock is gone."""
         if isalive(self):
             _window = self.window()  # held, so that no garbage collection takes the dock away meanwhile
-            super().draw()
+            self._build()
+            self._drawn = self._drawing_now = True
+            try:
+                super().draw()
+            finally:
+                self._drawing_now = False
+
+    def draw_idle(self) -> None:
+        """Draw in a turn of the event loop of its own, or when the plot comes to light."""
+        if self._drawing_now or not isalive(self):
+            return
+        self._drawn = False
+        if self.isVisible() and not turns().has(self):
+            turns().take(self, "draw", self._drawing(), lambda: isalive(self) and self.isVisible())
+
+    def showEvent(self, event: QEvent) -> None:
+        """Catch up with what was changed while nobody looked."""
+        super().showEvent(event)
+        if not self._drawn:
+            self.draw_idle()
+
+    def resizeEvent(self, event: QEvent) -> None:
+        """Keep the margins as wide as the words are."""
+        super().resizeEvent(event)
+        self._set_margins()
 
     def wheelEvent(self, event: QEvent) -> None:
         """Leave the wheel to the scroll area around the plot."""
@@ -79,10 +124,40 @@ class Plot(FigureCanvasQTAgg):
         self._show(self._draw_images, images, x_label, y_label, y_range)
 
     def _show(self, draw: Any, *what: Any) -> None:
-        self._last = (draw, what)
+        self._last, self._built = (draw, what), False
+        self.draw_idle()
+
+    def _drawing(self) -> Pieces:
+        self._build()
+        yield ALONE
+        self.draw()
+
+    def _build(self) -> None:
+        """Bring the figure to what was set last."""
+        if self._built or self._last is None:
+            return
+        draw, what = self._last
+        self._built, self._room = True, Room()
         self.figure.clear()
         draw(*what)
-        self.draw_idle()
+        self._set_margins()
+
+    def _set_margins(self) -> None:
+        if not self.figure.axes:
+            return
+        grid, room = self.figure.axes[0].get_gridspec(), self._room
+        width_pt, height_pt = (max(72 * float(inches), 1.0) for inches in self.figure.get_size_inches())
+        across, down = grid.ncols - 1, grid.nrows - 1
+        panel = max((width_pt - room.left - room.right - across * room.across) / (across + 1), 1.0)
+        row = max((height_pt - room.bottom - room.top - down * room.down) / (down + 1), 1.0)
+        self.figure.subplots_adjust(
+            left=min(room.left / width_pt, 0.45),
+            right=max(1 - room.right / width_pt, 0.55),
+            bottom=min(room.bottom / height_pt, 0.45),
+            top=max(1 - room.top / height_pt, 0.55),
+            wspace=room.across / panel,
+            hspace=room.down / row,
+        )
 
     def _draw_message(self, message: str) -> None:
         self.figure.text(0.5, 0.5, message, ha="center", va="center", color=self._text, fontsize=8, wrap=True)
@@ -97,6 +172,10 @@ class Plot(FigureCanvasQTAgg):
     ) -> None:
         labels = list(dict.fromkeys(name.split("|")[0] for name in curves))
         colour = dict(zip(labels, LINE_COLOURS * (1 + len(labels) // len(LINE_COLOURS)), strict=False))
+        if len(labels) > 1:
+            self._room = replace(
+                self._room, top=self._room.top + LEGEND_ROW_PT * -(-len(labels) // LEGEND_COLUMNS)
+            )
         for i, (title, names) in enumerate(panels.items()):
             words = title or (labels[0] if len(labels) == 1 else "")  # one curve needs no legend
             axes = self._axes(1, len(panels), i + 1, words, "", y_label if i == 0 else "")
@@ -118,8 +197,8 @@ class Plot(FigureCanvasQTAgg):
         self.figure.legend(
             handles.values(),
             handles.keys(),
-            loc="outside upper center",
-            ncols=min(3, len(handles)),
+            loc="upper center",
+            ncols=min(LEGEND_COLUMNS, len(handles)),
             fontsize=7,
             frameon=False,
             labelcolor=self._text,
@@ -159,8 +238,5 @@ class Plot(FigureCanvasQTAgg):
         theme = get_theme(viewer.theme)
         self._text = theme.text.as_hex()
         self.figure.set_facecolor(theme.background.as_hex())
-        if self._last is not None:
-            draw, what = self._last
-            self._show(draw, *what)
-        else:
-            self.draw_idle()
+        self._built = False
+        self.draw_idle()

@@ -12,6 +12,8 @@ from napari_dipmtv._napari.plots import Plot
 from napari_dipmtv._napari.profile import Edge, line_profile, strongest_edge
 from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.stage_widget import button, enable, note
+from napari_dipmtv._napari.turns import ALONE, Pieces
+from napari_dipmtv.data import Volume
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -71,14 +73,20 @@ class ProfileBox(QWidget):
 
     def _draw(self) -> None:
         with telling():
-            line = self._bench.layers.line_layer(self._bench.session.value("volume").volume)
-            if line is not self._line:
-                self._line = line
-                line.events.data.connect(self._on_line)
-            viewer = self._bench.layers.viewer
-            viewer.dims.ndisplay = 2
-            viewer.layers.selection.active = line
-            line.mode = "add_line"
+            volume = self._bench.session.value("volume").volume
+            self._bench.layers.take("line", self._drawing(volume))
+
+    def _drawing(self, volume: Volume) -> Pieces:
+        layers = self._bench.layers
+        line = yield from layers.line_layer(volume)
+        if line is not self._line:
+            self._line = line
+            line.events.data.connect(self._on_line)
+        yield ALONE
+        layers.viewer.dims.ndisplay = 2
+        yield ALONE
+        layers.viewer.layers.selection.active = line
+        line.mode = "add_line"
 
 
 def describe(channel: str, edge: Edge | None) -> str:

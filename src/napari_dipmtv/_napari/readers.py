@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_dipmtv._napari.dropped import FILE, gather
-from napari_dipmtv._napari.hand_over import hand_over
+from napari_dipmtv._napari.hand_over import hand_over, load_aside
 from napari_dipmtv._napari.layer_data import (
     LayerData,
     map_layers,
@@ -107,6 +107,8 @@ def _read_series(source: Path | list[Path]) -> list[LayerData]:
     from napari_dipmtv.io.spectrum_images import load_series
     from napari_dipmtv.io.tilt_table import survey
 
+    if load_aside(lambda bench: bench.load_spectra(source)):
+        return [(None,)]  # napari's word for layers that come by themselves, here when the files are read
     table = survey(source)
     series = load_series(table)
     inputs = (source,) if isinstance(source, Path) else tuple(source)

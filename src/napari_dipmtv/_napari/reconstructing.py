@@ -220,7 +220,9 @@ class Reconstructing(Trusting):
         """Show finished reconstructions next to each other with the same contrast."""
         with telling():
             self._refuse_while_running()
-            side_by_side(self.layers, {self._revived(made): made for made in results})
+            self.layers.take(
+                "look", side_by_side(self.layers, {self._revived(made): made for made in results})
+            )
 
     def subtract(self, first: Reconstruction, second: Reconstruction) -> None:
         """Show the difference of two finished reconstructions."""
@@ -231,7 +233,7 @@ class Reconstructing(Trusting):
     def _revived(self, result: Reconstruction) -> str:
         """Group of the layers of a result, which are made again where somebody has deleted them."""
         group = volume_group(self.session.results.index(result))
-        if not self.layers.alive(group):
+        if not self.layers.shows(group):
             self.layers.clear(group)
             self.layers.show_volume(result.volume, result.title, group)
         return group

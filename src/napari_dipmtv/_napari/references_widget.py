@@ -12,10 +12,11 @@ from napari_dipmtv._napari.forms import SettingsForm
 from napari_dipmtv._napari.job_bar import JobBar
 from napari_dipmtv._napari.layer_data import PHASE_COLOURS
 from napari_dipmtv._napari.plots import Plot
-from napari_dipmtv._napari.regions import region_of, region_warnings
+from napari_dipmtv._napari.regions import region_warnings
 from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.stage_widget import StageWidget, button, enable, note
-from napari_dipmtv.data import Region
+from napari_dipmtv._napari.turns import Pieces
+from napari_dipmtv.data import Region, SpectrumSeries
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.spectra import ReferenceSettings
 
@@ -136,20 +137,22 @@ class ReferencesWidget(StageWidget):
 
     def _pick(self, which: int) -> None:
         with telling():
-            layer = self._layer(which)
-            self.bench.layers.look_at("sums")
-            self.bench.layers.viewer.layers.selection.active = layer
-            layer.mode = "add_polygon_lasso"
-            self.status.setText(
-                f"Draw around {self.names[which].text()} with the mouse, then make the references."
-            )
+            series, name = self.session.value("prepared"), self.names[which].text()
+            self.bench.layers.take("regions", self._picking(name, series, PHASE_COLOURS[which]))
+            self.status.setText(f"Draw around {name} with the mouse, then make the references.")
+
+    def _picking(self, name: str, series: SpectrumSeries, colour: str) -> Pieces:
+        layers = self.bench.layers
+        layer = yield from layers.region_layer(name, series, colour)
+        yield from layers.looking("sums")
+        layers.viewer.layers.selection.active = layer
+        layer.mode = "add_polygon_lasso"
 
     def _draw_demo(self) -> None:
         with telling():
             for field, name in zip(self.names, self.session.demo_regions, strict=True):
                 field.setText(name)
             self.bench.layers.draw_regions(self.session.value("prepared"), self.session.demo_regions)
-            self.bench.layers.look_at("sums")
             self.status.setText("The regions are drawn on the view nearest to 0°. Make the references.")
 
     def _find(self) -> None:
@@ -163,10 +166,6 @@ class ReferencesWidget(StageWidget):
                 show_warning(words)
             self.bench.make_references(regions, self.form.value())
 
-    def _layer(self, which: int) -> object:
-        series = self.session.value("prepared")
-        return self.bench.layers.region_layer(self.names[which].text(), series, PHASE_COLOURS[which])
-
     def _regions(self) -> Mapping[str, Region]:
         series = self.session.value("prepared")
         names = [field.text().strip() for field in self.names]
@@ -174,8 +173,7 @@ class ReferencesWidget(StageWidget):
             raise InputError(
                 expected("names of the phases", "two different names", names, "Name both phases")
             )
-        shape = series.tilts[0].core_loss.counts.shape[:2]
-        return {name: region_of(self._layer(i), series.tilts_deg, shape) for i, name in enumerate(names)}
+        return {name: self.bench.layers.region(name, series) for name in names}
 
     def _show(self, pair: ReferencePair) -> None:
         curves = {

@@ -19,7 +19,7 @@ from napari_dipmtv._napari.half_cut import HalfCut
 from napari_dipmtv._napari.job import Job, Progress
 from napari_dipmtv._napari.layers import Layers
 from napari_dipmtv._napari.session import STAGES, Entry, Session, Stage
-from napari_dipmtv._napari.turns import Turns, at_once
+from napari_dipmtv._napari.turns import turns
 from napari_dipmtv._napari.view_angle import look_flat, look_into
 from napari_dipmtv.data import Volume
 from napari_dipmtv.errors import DipmtvError, InputError, expected
@@ -66,6 +66,7 @@ class Runs(QObject):
     estimated = Signal(object)  # tomo.estimate.Estimate
     settings_loaded = Signal(object)  # Project
     refused = Signal(object)  # TiltTable of spectrum images that could not be read
+    layers_shown = Signal()  # all that was to be shown is in the viewer
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
@@ -73,7 +74,6 @@ class Runs(QObject):
         self.layers = Layers(viewer)
         self.job = Job()
         self._closing = Closing(viewer, self.job)
-        self._turns = Turns(lambda: self.job.running)
         self._target: Stage | None = None  # the stage that the run will set
         self._keep: Callable[[Result[Any]], None] | None = None
         self._tell_failed: Callable[[], None] = _nothing
@@ -91,11 +91,7 @@ class Runs(QObject):
         self.job.stopped.connect(self._on_result)
         self.job.failed.connect(self._on_failed)
         self.job.ended.connect(self._on_ended)
-
-    @property
-    def making_layers(self) -> bool:
-        """True while layers of a growing volume are being made, or the view of it is being turned."""
-        return self._turns.busy
+        turns().emptied.connect(self._on_emptied)
 
     def cut(self, cut: HalfCut) -> None:
         """Cut all volumes and phases by one plane."""
@@ -104,12 +100,8 @@ class Runs(QObject):
 
     def open_up(self) -> None:
         """Look into the cut volume in 3-D."""
-        at_once(self._opening())
-
-    def _opening(self) -> Iterator[None]:
         self.cut(replace(self.layers.half_cut, enabled=True))
-        yield
-        yield from look_into(self.layers.viewer, self.layers.half_cut)
+        self.layers.take("view", look_into(self.layers.viewer, self.layers.half_cut))
 
     def _run(
         self,
@@ -177,7 +169,6 @@ class Runs(QObject):
     def _on_result(self, _: int, result: Result[Any] | None) -> None:
         keep, self._keep, self._target = self._keep, None, None
         if result is not None and keep is not None:
-            self._turns.finish()
             words = f"kept after {result.iterations} of {result.total}" if result.stopped else "done"
             self._note(" ".join([f"{words} in {result.seconds:.3g} s", *result.notes]))
             with telling():
@@ -186,7 +177,7 @@ class Runs(QObject):
                 show_error(" ".join([*result.notes, "What was reached is kept."]))
         else:
             self._note("cancelled")
-            self._end_stream()
+            self.layers.end_stream()
 
     def _note(self, outcome: str) -> None:
         at = datetime.now().strftime("%H:%M:%S")
@@ -195,35 +186,31 @@ class Runs(QObject):
     def _on_failed(self, _: int, message: str) -> None:
         self._keep, self._target = None, None
         self._note(f"failed: {message}")
-        self._end_stream()
+        self.layers.end_stream()
         self._tell_failed()
         show_error(message)
-
-    def _end_stream(self) -> None:
-        self._turns.drop()
-        self.layers.end_stream()
 
     def _on_ended(self, _: int) -> None:
         tell, self._tell_ended = self._tell_ended, _nothing
         tell()
 
+    def _on_emptied(self, owner: object) -> None:
+        if owner is self.layers:
+            self.layers_shown.emit()
+
     def _on_preview(self, _: int, volume: Volume) -> None:
-        if self.making_layers:
+        if self.layers.busy:
             return  # the next one shows more
         if "stream" not in self.layers.groups():
             self._may_flatten = True
-            self._turns.take(self._growing(volume))
+            self.layers.grow(volume, self._streamed_title)
+            self.open_up()
         elif not self.layers.stream(volume, self._streamed_title):
             self.job.stream_every(None)
         elif self._may_flatten and self.job.preview_cost_s > SLOW_PREVIEW_S:
             self._may_flatten = False  # once: whoever goes back to 3-D wants it
-            self._turns.take(look_flat(self.layers.viewer, "xz"))
+            self.layers.take("view", look_flat(self.layers.viewer, "xz"))
             show_info("This computer draws in 3-D slowly: the growing volume is shown as a slice.")
-
-    def _growing(self, volume: Volume) -> Iterator[None]:
-        yield from self.layers.grow(volume, self._streamed_title)
-        yield
-        yield from self._opening()
 
     # -- what a changed value means
 
@@ -233,7 +220,6 @@ class Runs(QObject):
     def _on_changed(self, stage: Stage) -> None:
         if self._target is not None and STAGES.index(stage) < STAGES.index(self._target):
             self.job.cancel()  # what the run works on has been replaced
-            self._turns.drop()
         draw(stage, self.session, self.layers)
         self.changed.emit(stage)
 

@@ -12,7 +12,9 @@ def nanocube() -> list[LayerData]:
     from napari_dipmtv._napari.demo_settings import demo_settings
     from napari_dipmtv.phantom import simulate
 
-    simulation = simulate(demo_settings())
+    simulation = simulate(
+        demo_settings()
+    )  # while the window waits: napari takes no sample whose layers come later
     hand_over(
         lambda bench: bench.adopt("series", simulation.series, demo_regions=simulation.regions), replace=True
     )

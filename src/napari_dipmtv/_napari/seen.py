@@ -1,6 +1,6 @@
 """Which layers of a viewer are seen and how: one group or several in a grid, cut, in 2-D or 3-D, with their tilt.
 
-A part of `layers.Layers`.
+A part of `layers.Layers`. What changes more than one thing comes in pieces: napari slices and draws after each.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from napari_dipmtv._napari import trust_layers
 from napari_dipmtv._napari.drawn import FLAT, Drawn
 from napari_dipmtv._napari.half_cut import HalfCut
 from napari_dipmtv._napari.layer_data import ISO_LEVEL, typical
+from napari_dipmtv._napari.turns import ALONE, Pieces, turns
+from napari_dipmtv._napari.window import is_open
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -32,40 +34,71 @@ class Seen(Drawn):
         viewer.dims.events.point.connect(self._write_tilt)
         viewer.dims.events.ndisplay.connect(self._blend)
 
+    # -- work on the viewer, in pieces
+
+    def take(self, name: str, pieces: Pieces) -> None:
+        """Have some work done soon, behind all that is waiting; it takes the place of waiting work of that name."""
+        turns().take(self, name, pieces, lambda: is_open(self._viewer()))
+
+    def waits(self, name: str) -> bool:
+        """True while work of that name is not done."""
+        return turns().has(self, name)
+
+    @property
+    def busy(self) -> bool:
+        """True while layers are being made or their view is being changed."""
+        return turns().has(self)
+
+    def settle(self) -> None:
+        """Do all work that waits now."""
+        turns().finish(self)
+
     def look_at(self, group: str, *beside: str) -> None:
+        """Have `looking` done."""
+        self.take("look", self.looking(group, *beside))
+
+    def looking(self, group: str, *beside: str) -> Pieces:
         """Show the layers of one group and hide those of the others; maps in 2-D, volumes as the viewer stands.
 
         The groups ``beside`` are shown too, each in a cell of a grid.
         """
         viewer = self.viewer
-        self._set_grid((group, *beside) if beside else ())
+        yield from self._set_grid((group, *beside) if beside else ())
         flat = group in FLAT
-        for name, members in self._held.items():
+        for name, members in list(self._held.items()):
             companions = name in (group, *beside) or (
                 flat and name == "regions" and group in ("sums", "spectra")
             )
-            for key, layer in members.items():
-                if layer in viewer.layers:
-                    layer.visible = companions and not (name == "sums" and key == "Low-loss sum")
-        if flat:
+            for key, layer in list(members.items()):
+                wanted = companions and not (name == "sums" and key == "Low-loss sum")
+                if layer in viewer.layers and layer.visible != wanted:
+                    layer.visible = wanted
+                    yield
+        if flat and viewer.dims.ndisplay != 2:
+            yield ALONE
             viewer.dims.ndisplay = 2
+            yield ALONE
+        if flat:
             self._centre_slices()
-        overlay = viewer.canvas.overlays.scale_bar
-        overlay.visible = True
+            yield
+        viewer.canvas.overlays.scale_bar.visible = True
+        yield
         self._write_tilt()
 
-    def _set_grid(self, groups: tuple[str, ...]) -> None:
+    def _set_grid(self, groups: tuple[str, ...]) -> Pieces:
         """One cell per group, or no grid where it was set here; a grid that somebody else has set stays."""
-        viewer = self.viewer
-        if groups:
-            for name in reversed(groups):  # napari fills the cells from the top of the list
-                for layer in self.alive(name).values():
-                    viewer.layers.move(viewer.layers.index(layer), len(viewer.layers))
-            viewer.canvas.grid.stride = -max(len(self.alive(name)) for name in groups)
-            viewer.canvas.grid.enabled = True
-        elif self._gridded:
-            viewer.canvas.grid.enabled = False
+        viewer, was = self.viewer, self._gridded
         self._gridded = bool(groups)
+        for name in reversed(groups):  # napari fills the cells from the top of the list
+            for layer in self.alive(name).values():
+                viewer.layers.move(viewer.layers.index(layer), len(viewer.layers))
+                yield
+        if groups:
+            viewer.canvas.grid.stride = -max(len(self.alive(name)) for name in groups)
+            yield
+        if groups or was:
+            viewer.canvas.grid.enabled = bool(groups)
+            yield
 
     def alive(self, group: str) -> dict[str, Layer]:
         """Layers of a group that are still in the viewer."""
@@ -91,11 +124,14 @@ class Seen(Drawn):
     def draw_volumes(self, rendering: str, level: float) -> None:
         """Draw all volumes as surfaces at a share of their typical density ("iso") or as projections ("mip")."""
         self._rendering, self._level = rendering, level
-        for name in self._held:
-            if name == "stream" or name.startswith("volume"):
-                for layer in self.alive(name).values():
-                    layer.rendering = rendering
-                    layer.iso_threshold = level * typical(layer.data)
+        self.take("rendering", self._drawing_volumes(rendering, level))
+
+    def _drawing_volumes(self, rendering: str, level: float) -> Pieces:
+        for name in list(self._held):
+            for layer in self.alive(name).values() if name.startswith(("stream", "volume")) else ():
+                layer.rendering = rendering
+                layer.iso_threshold = level * typical(layer.data)
+                yield
 
     @property
     def _blending(self) -> str:
@@ -110,7 +146,13 @@ class Seen(Drawn):
 
     def _apply_cut(self) -> None:
         for layer in self.solids():
-            layer.experimental_clipping_planes = self._cut.planes()
+            self._cut_open(layer)
+
+    def _cut_open(self, layer: Layer) -> None:
+        """Cut one layer, if it is one of those that are cut, by the plane of all."""
+        planes = self._cut.planes()
+        if layer in self.solids() and (planes or layer.experimental_clipping_planes):
+            layer.experimental_clipping_planes = planes
 
     def _centre_slices(self) -> None:
         """Put the depth slider on the plane in which the maps lie."""

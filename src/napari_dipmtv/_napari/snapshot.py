@@ -29,7 +29,6 @@ def photograph(folder: Path, picture: Path) -> None:
 
     from napari_dipmtv._napari.half_cut import HalfCut
     from napari_dipmtv._napari.layers import Layers
-    from napari_dipmtv._napari.turns import at_once
     from napari_dipmtv._napari.view_angle import look_into
     from napari_dipmtv.io.atomic import atomic_write
     from napari_dipmtv.io.volumes import load_labels, load_volume
@@ -44,9 +43,10 @@ def photograph(folder: Path, picture: Path) -> None:
             layers.show_segmentation(load_labels(labels), volume.channels)
         else:
             layers.show_volume(volume, "volume", "volume")
+        layers.take("view", look_into(viewer, cut))
+        layers.settle()
         layers.cut(cut)
         viewer.window.resize(*SIZE_PX)
-        at_once(look_into(viewer, cut))
         viewer.scene.camera.zoom *= CLOSER
         image = viewer.screenshot(size=SIZE_PX, canvas_only=True, flash=False)
     finally:

@@ -47,7 +47,7 @@ class SpectrumPlot(Plot):
         """Draw the curves; moves the lines where they are the same ones as before."""
         names = {(kind, curve.label) for kind, several in curves.items() for curve in several}
         same = self._last is not None and self._last[0] == self._draw_spectra and self._last[1][1] == log
-        if same and names == set(self._lines):
+        if same and self._built and names == set(self._lines):
             self._last = (self._draw_spectra, (curves, log))
             self._move(curves)
             self.draw_idle()

@@ -185,6 +185,7 @@ class SpectrumWidget(StageWidget):
         from napari_dipmtv.io.atomic import atomic_write, write_bytes
 
         with telling():
+            self.plot.draw()
             atomic_write(path, lambda partial: self.plot.figure.savefig(partial, dpi=200))
             write_bytes(path.with_suffix(".csv"), table(self.curves).encode())
 

@@ -41,7 +41,7 @@ class StageWidget(QScrollArea):
         self.status.setToolTip("Where this stage stands, or what it waits for")
         content = QWidget()
         column = QVBoxLayout(content)
-        column.setContentsMargins(6, 6, 6, 6)
+        column.setContentsMargins(5, 6, 5, 6)
         self.body = QVBoxLayout()
         column.addLayout(self.body)
         column.addStretch(1)
@@ -52,10 +52,14 @@ class StageWidget(QScrollArea):
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
         self.bench.changed.connect(self._on_changed)
+        self.bench.layers_shown.connect(self.follow_layers)
         self.bench.settings_loaded.connect(self.take_settings)
 
     def refresh(self) -> None:
         """Bring all controls to what the session allows."""
+
+    def follow_layers(self) -> None:
+        """Bring what says which layers are shown to those that are."""
 
     def take_settings(self, project: Project) -> None:
         """Show the settings of a project that was opened."""

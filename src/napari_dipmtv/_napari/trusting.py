@@ -12,7 +12,7 @@ from napari_dipmtv._napari.iterators import once
 from napari_dipmtv._napari.loading import Loading
 from napari_dipmtv._napari.preferences import preferences
 from napari_dipmtv._napari.trust_layers import GROUP, probability_name
-from napari_dipmtv._napari.turns import at_once
+from napari_dipmtv._napari.turns import Pieces
 from napari_dipmtv._napari.view_angle import look_flat
 from napari_dipmtv.errors import InputError, WriteError, expected
 from napari_dipmtv.io.project import PROJECT_SUFFIX
@@ -102,12 +102,15 @@ class Trusting(Loading):
 
     def show_probability(self, phase: str) -> None:
         """Show how likely every voxel belongs to a phase, as a slice through the feature that was tested."""
-        study: Study = self.session.value("trust").study
-        self.layers.look_at(GROUP)
+        self.layers.take("look", self._looking_up(self.session.value("trust").study, phase))
+
+    def _looking_up(self, study: Study, phase: str) -> Pieces:
+        yield from self.layers.looking(GROUP)
         for name, layer in self.layers.alive(GROUP).items():
             layer.visible = name == probability_name(phase)
+            yield
         viewer = self.layers.viewer
-        at_once(look_flat(viewer, "xz"))
+        yield from look_flat(viewer, "xz")
         centre_px = getattr(study.feature, "centre_px", None)  # only a void has a place
         if centre_px is not None:
             middle_px = (study.volume.data.shape[2] - 1) / 2

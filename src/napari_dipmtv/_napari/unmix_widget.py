@@ -35,6 +35,7 @@ class UnmixWidget(StageWidget):
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__(napari_viewer)
+        self._shown: Unmixed | None = None
         self.form = SettingsForm(UnmixSettings)
         self.job_bar = JobBar(
             self.bench.job,
@@ -66,14 +67,20 @@ class UnmixWidget(StageWidget):
         self.job_bar.block(self.missing or self.form.problem)
         tip = "Two more layers: how well the fit explains each pixel (1 is as good as noise allows); and its signal"
         enable(self.quality, tip, "" if self.session.has("unmixed") else "Unmix first.")
-        with signals_blocked(self.quality):  # new maps come without them
-            self.quality.setChecked(bool(self.bench.layers.alive("quality")))
-        if self.session.has("unmixed"):
-            self._show(self.session.value("unmixed"))
-        else:
+        self.follow_layers()
+        unmixed = self.session.value("unmixed") if self.session.has("unmixed") else None
+        if unmixed is not None and unmixed is not self._shown:
+            self._show(unmixed)
+        self._shown = unmixed
+        if unmixed is None:
             self.status.setText(self.missing or "Ready to unmix.")
             self.plot.clear("The quality of the fit appears here")
             self.words.setText("")
+
+    def follow_layers(self) -> None:
+        """Tell whether the maps of the quality are shown; new maps come without them."""
+        with signals_blocked(self.quality):
+            self.quality.setChecked(self.bench.layers.shows("quality"))
 
     def _show_quality(self, wanted: bool) -> None:
         with telling():

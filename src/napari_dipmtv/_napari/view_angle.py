@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from napari_dipmtv._napari.half_cut import HalfCut
+from napari_dipmtv._napari.turns import ALONE, Pieces
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -18,23 +18,22 @@ ORDERS: dict[Plane, tuple[int, int, int]] = {
 }  # of (z, y, x)
 
 
-def look_into(viewer: ViewerModel, cut: HalfCut) -> Iterator[None]:
+def look_into(viewer: ViewerModel, cut: HalfCut) -> Pieces:
     """Turn the viewer to 3-D and the camera to the open side of the cut, piece by piece."""
     _order(viewer, "xy")
-    yield
+    yield ALONE
     viewer.dims.ndisplay = 3
-    yield
     viewer.reset_view()
     up = (0.0, -1.0, 0.0) if cut.axis != "y" else (-1.0, 0.0, 0.0)  # y points down in images
     viewer.scene.camera.set_view_direction(view_direction=cut.view_direction(), up_direction=up)
 
 
-def look_flat(viewer: ViewerModel, plane: Plane) -> Iterator[None]:
+def look_flat(viewer: ViewerModel, plane: Plane) -> Pieces:
     """Show one plane through the middle of the volume in 2-D, piece by piece."""
     viewer.dims.ndisplay = 2
-    yield
+    yield ALONE
     _order(viewer, plane)
-    yield
+    yield ALONE
     depths = range(max(0, viewer.dims.ndim - 3), viewer.dims.ndim)
     viewer.dims.set_point(tuple(depths), (0.0,) * len(depths))
     yield

@@ -1,8 +1,10 @@
-"""The viewer that napari hands to a dock to the viewer itself."""
+"""The viewer that napari hands to a dock to the viewer itself, and whether its window is there."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from qtpy.compat import isalive
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -16,3 +18,13 @@ def real_viewer(viewer: ViewerModel) -> ViewerModel:
     """
     found: ViewerModel = getattr(viewer, "__wrapped__", viewer)
     return found
+
+
+def is_open(viewer: ViewerModel | None) -> bool:
+    """True unless a viewer is gone or its window was closed; a viewer without a window has none to close."""
+    if viewer is None:
+        return False
+    window = getattr(viewer, "window", None)
+    # napari has no public sign of a closed window: `Window.close` takes this attribute away, a click on the cross
+    # deletes what it holds
+    return window is None or (hasattr(window, "_qt_window") and isalive(window._qt_window))

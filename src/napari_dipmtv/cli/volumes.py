@@ -70,7 +70,7 @@ def segment(
 ) -> None:
     """Find the phases of a volume, the void included, and measure them: labels, measures, profiles, a report."""
     from napari_dipmtv import pipeline
-    from napari_dipmtv.inspect import implausible, measure_particles
+    from napari_dipmtv.inspect import implausible, left_out, measure_particles
     from napari_dipmtv.io import meshes, reports
     from napari_dipmtv.io.figures import figure_bytes, figures
     from napari_dipmtv.io.html_report import html_report, save_html
@@ -92,7 +92,8 @@ def segment(
     segmentation = pipeline.segment(volume, settings) if labels is None else load_labels(labels)
     measures = pipeline.measure(segmentation, volume)
     particles = measure_particles(segmentation, volume)
-    report = {**story, "measures": [asdict(one) for one in measures], "notes": implausible(volume)}
+    notes = [*implausible(volume), *(left_out(volume, settings) if labels is None else [])]
+    report = {**story, "measures": [asdict(one) for one in measures], "notes": notes}
     oxidation = _oxidation(volume, segmentation)
     if oxidation is not None:
         report["fe3_share"] = oxidation.mean_fe3

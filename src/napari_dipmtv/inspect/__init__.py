@@ -9,7 +9,7 @@ from napari_dipmtv.inspect.oxidation import Oxidation, knows_oxidation, oxidatio
 from napari_dipmtv.inspect.plausible import implausible
 from napari_dipmtv.inspect.profile import Profile, profile
 from napari_dipmtv.inspect.score import Scores, VoidMatch, match_voids, score
-from napari_dipmtv.inspect.segment import segment
+from napari_dipmtv.inspect.segment import left_out, segment
 from napari_dipmtv.inspect.surface import Thickness
 from napari_dipmtv.inspect.void_measures import Void, voids
 
@@ -24,6 +24,7 @@ __all__ = [
     "VoidMatch",
     "implausible",
     "knows_oxidation",
+    "left_out",
     "match_voids",
     "measure",
     "measure_many",

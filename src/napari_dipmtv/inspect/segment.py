@@ -10,8 +10,9 @@ from scipy.ndimage import distance_transform_edt, find_objects, gaussian_filter,
 
 from napari_dipmtv.data import F32, F64, Segmentation, Volume
 from napari_dipmtv.errors import InputError, expected
-from napari_dipmtv.inspect.classes import classify
+from napari_dipmtv.inspect.classes import Classes, classify
 from napari_dipmtv.inspect.matter import (
+    DUST_SHARE,
     VACUUM,
     VOID,
     Mask,
@@ -25,7 +26,7 @@ from napari_dipmtv.inspect.matter import (
 from napari_dipmtv.inspect.voids import find_voids
 from napari_dipmtv.settings.inspect import SegmentSettings
 
-__all__ = ["VOID", "segment"]
+__all__ = ["VOID", "left_out", "segment"]
 
 Labels = NDArray[np.uint8]
 DEEP = 0.8  # of the largest depth in a particle: where the core must be
@@ -57,10 +58,7 @@ def segment(volume: Volume, settings: SegmentSettings | None = None) -> Segmenta
         For a volume without any positive density, or not finite, and for settings that do not fit it.
     """
     settings = settings or SegmentSettings()
-    density = _usable(volume, settings.smoothing_px)
-    bulk = bulk_of(density)
-    filling = density.sum(axis=0) / bulk.total.astype(np.float32)[density.argmax(axis=0)]
-    classes = classify(density, filling, bulk, volume.channels, settings)
+    filling, classes = _classified(volume, settings)
     matter = without_dust(without_specks(classes.matter, settings.smallest_part_voxels))
     void = find_voids(filling, filled(matter), settings)
     solid = filled(matter | void) & ~void
@@ -70,6 +68,29 @@ def segment(volume: Volume, settings: SegmentSettings | None = None) -> Segmenta
     else:
         labels, names = np.where(solid, phase + 1, 0).astype(np.uint8), classes.names
     return _segmentation(labels, names, void, volume.voxel_nm)
+
+
+def left_out(volume: Volume, settings: SegmentSettings | None = None) -> list[str]:
+    """Say which separate pieces `segment` takes for dust and leaves out; nothing where there are none."""
+    settings = settings or SegmentSettings()
+    matter = without_specks(_classified(volume, settings)[1].matter, settings.smallest_part_voxels)
+    dust = matter & ~without_dust(matter)
+    if not dust.any():
+        return []
+    pieces = int(particles_of(dust).max())
+    what = f"{pieces} separate piece{'s' if pieces > 1 else ''} of {int(dust.sum())} voxels in all"
+    return [
+        f"Left out as dust: {what}, thinner than three voxels and smaller than {DUST_SHARE:.0%} of the largest "
+        "particle. Where they are real, crop the volume to them."
+    ]
+
+
+def _classified(volume: Volume, settings: SegmentSettings) -> tuple[F32, Classes]:
+    """How full every voxel (z, y, x) is, and of what."""
+    density = _usable(volume, settings.smoothing_px)
+    bulk = bulk_of(density)
+    filling: F32 = density.sum(axis=0) / bulk.total.astype(np.float32)[density.argmax(axis=0)]
+    return filling, classify(density, filling, bulk, volume.channels, settings)
 
 
 def _usable(volume: Volume, smoothing_px: float) -> F32:

@@ -60,6 +60,7 @@ def references(
     settings: ReferenceSettings | None = None,
     *,
     names: tuple[str, ...] = ("FeO", "Fe3O4"),
+    on_state: OnState | None = None,
 ) -> ReferencePair:
     """Learn the L references and let them teach the M references.
 
@@ -70,20 +71,44 @@ def references(
     source : "auto", mapping of name to Region, or mapping of name to ReferenceSpectrum
         Where the pure phases are; the reduced phase first.
     settings : ReferenceSettings, optional
-        With ``purify="volume"`` the maps of the references are aligned and reconstructed on the way.
+        With ``purify="volume"``, and with ``"auto"`` where it can be done, the maps of the references are aligned and
+        reconstructed on the way, which takes about a minute. Given spectra count as pure.
     names : tuple of str
         What "auto" calls the phases it finds, the reduced one first.
     """
-    if settings is not None and settings.purify == "volume":
-        from napari_dipmtv.pipeline.purified import purified_in_volume
+    return run(reference_states(series, source, settings, names=names), on_state=on_state).whole()
 
-        mixed = references(series, source, settings.replace(purify="extreme"), names=names)
-        return purified_in_volume(series, mixed, settings)
+
+def reference_states(
+    series: SpectrumSeries,
+    source: ReferenceSource = "auto",
+    settings: ReferenceSettings | None = None,
+    *,
+    names: tuple[str, ...] = ("FeO", "Fe3O4"),
+) -> Iterator[State[ReferencePair]]:
+    """Like `references`, as states: the references of pixels at once, those of voxels step by step.
+
+    Stopped early, it leaves the references of the purest pixels.
+    """
+    settings = settings or ReferenceSettings()
+    given = not isinstance(source, str) and any(isinstance(s, ReferenceSpectrum) for s in source.values())
+    if settings.purify == "volume" or (settings.purify == "auto" and not given):
+        from napari_dipmtv.pipeline.purified import purified_states
+
+        mixed = _of_pixels(series, source, settings.replace(purify="extreme"), names)
+        yield from purified_states(series, mixed, settings)
+        return
+    pair = _of_pixels(series, source, settings, names)
+    yield State(1, 1, {}, lambda: pair, stage="references")
+
+
+def _of_pixels(
+    series: SpectrumSeries, source: ReferenceSource, settings: ReferenceSettings, names: tuple[str, ...]
+) -> ReferencePair:
     if isinstance(source, str):
-        blind = settings is not None and settings.automatic == "blind"
         l_references = (
             spectra.blind_l_references(series, settings, names)[0]
-            if blind
+            if settings.automatic == "blind"
             else spectra.auto_l_references(series, settings, names)
         )
     elif all(isinstance(value, Region) for value in source.values()):

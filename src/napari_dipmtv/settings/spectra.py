@@ -198,13 +198,14 @@ class ReferenceSettings(StageSettings):
         "lowest dose. Blind: independent components of the core loss, as published; needs more dose.",
         advanced=True,
     )
-    purify: Literal["extreme", "volume", "known", "none"] = knob(
-        "extreme",
+    purify: Literal["auto", "extreme", "volume", "known", "none"] = knob(
+        "auto",
         "Purification",
         "A region of a core-shell particle shows a mixture. Extreme: move each reference to the purest "
         "pixels of all tilts, found in the low loss. Volume: go on from there to what a voxel of each of two phases "
         "holds, by aligning and reconstructing the maps; right where every beam crosses a shell, takes about a "
-        "minute. Known: take off the shares given below, of two phases. None: take the regions as they are.",
+        "minute. Auto: volume where two phases, the tilts and the counts allow it, else extreme; the notes say which, "
+        "and why. Known: take off the shares given below, of two phases. None: take the regions as they are.",
     )
     extreme_share: float = knob(
         0.02,

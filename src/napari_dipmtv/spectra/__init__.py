@@ -19,7 +19,12 @@ from napari_dipmtv.spectra.l_references import (
 )
 from napari_dipmtv.spectra.m_references import m_references
 from napari_dipmtv.spectra.prepare import prepare
-from napari_dipmtv.spectra.purify_volume import VolumeMixing, mixing_in_volume, purified_in_volume
+from napari_dipmtv.spectra.purify_volume import (
+    VolumeMixing,
+    mixing_in_volume,
+    mixing_steps,
+    purified_in_volume,
+)
 from napari_dipmtv.spectra.references import LReferences, MixingRange, MReferences, References
 from napari_dipmtv.spectra.thickness import Thickness, thickness
 from napari_dipmtv.spectra.unmix import SpectrumFit, Unmixed, fit_spectrum, unmix
@@ -54,6 +59,7 @@ __all__ = [
     "l_references",
     "m_references",
     "mixing_in_volume",
+    "mixing_steps",
     "prepare",
     "purified_in_volume",
     "reference_overlay",

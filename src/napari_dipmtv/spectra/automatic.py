@@ -11,7 +11,7 @@ from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.spectra import ReferenceSettings
 from napari_dipmtv.spectra.edge_plane import edge_plane
 from napari_dipmtv.spectra.l_references import by_valence, common_energy, taught
-from napari_dipmtv.spectra.purify import STILL_MIXED
+from napari_dipmtv.spectra.purify import BY_PIXELS, STILL_MIXED
 from napari_dipmtv.spectra.references import LReferences
 
 _STANDS_OUT = 1.5  # variance of the direction of difference over that of noise
@@ -32,8 +32,8 @@ def auto_l_references(
     Raises
     ------
     InputError
-        For other than two names, when no second edge shape stands out of the noise, or the purification is not
-        ``extreme``.
+        For other than two names, when no second edge shape stands out of the noise, or for a purification by
+        other than pixels.
     """
     settings = ReferenceSettings() if settings is None else settings
     if len(names) != 2:
@@ -45,11 +45,10 @@ def auto_l_references(
                 "Draw a region for each phase, load their spectra, or set 'automatic' to blind",
             )
         )
-    if settings.purify != "extreme":
+    if settings.purify not in BY_PIXELS:
+        wanted = " or ".join(BY_PIXELS)
         raise InputError(
-            expected(
-                "purification of automatic references", "extreme", settings.purify, "Draw regions instead"
-            )
+            expected("purification of automatic references", wanted, settings.purify, "Draw regions instead")
         )
     common_energy(series)
     plane = edge_plane(series, settings, 2)

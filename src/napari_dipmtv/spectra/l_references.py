@@ -107,8 +107,11 @@ def taught(
     counts = [centred(single_core(pair, settings))[..., window] for pair in series.tilts]
     learnt = learn_spectra(counts, variances, maps)
     exponents = _core_exponents(series, settings)
+    middle = exponents[
+        len(exponents) // 2
+    ]  # one law of its own exponent each: over 100 eV two would drift apart
     edges = np.zeros((len(low.spectra), energy.size))
-    edges[:, window] = edges_of(learnt.spectra, energy.values[window], exponents, settings.core_edge_ev)
+    edges[:, window] = edges_of(learnt.spectra, energy.values[window], (middle,), settings.core_edge_ev)
     content = np.array([metal_content(e, energy, settings, n) for e, n in zip(edges, low.names, strict=True)])
     spectra = tuple(
         ReferenceSpectrum(s.name, edge, energy, s.source)

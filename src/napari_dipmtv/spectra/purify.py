@@ -20,6 +20,7 @@ STILL_MIXED = (
     "skin, the references keep a part of the other phase, which makes the map of a core with a thin skin up to 50 % "
     "too low. With two phases, purify=volume takes that off."
 )
+BY_PIXELS = ("auto", "extreme")  # auto may go on in the volume, which is for the pipeline to do
 _MOST = 0.95  # share of another reference beyond which nothing of its own would be left
 
 
@@ -59,7 +60,7 @@ def purified(
         raise InputError(
             expected(
                 "purification of references without maps",
-                "extreme, known or none",
+                "auto, extreme, known or none",
                 settings.purify,
                 "Call pipeline.references, which aligns and reconstructs the maps",
             )
@@ -82,7 +83,7 @@ def purified(
             mixing = np.stack([row if row[i] > 1 else np.eye(len(row))[i] for i, row in enumerate(mixing)])
         how = f"so that the purest {settings.extreme_share:.0%} of the metal signal of each counts as pure"
     _check_spread(mixing)
-    limits = (STILL_MIXED,) if settings.purify == "extreme" else ()
+    limits = (STILL_MIXED,) if settings.purify in BY_PIXELS else ()
     ranges = mixing_ranges(mixing @ spectra, step_ev, content, mixing, settings)
     return _remixed(raw, mixing, how, ranges, limits)
 

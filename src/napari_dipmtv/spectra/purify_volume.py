@@ -9,13 +9,14 @@ of the particle that was found. It is the stated error, and not taken off, which
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from napari_dipmtv.data import F32, F64, ReferenceSpectrum, TiltSeries, Volume
+from napari_dipmtv.data import F32, F64, ReferenceSpectrum, TiltSeries
 from napari_dipmtv.errors import InputError, expected
+from napari_dipmtv.spectra.phases_of_maps import Explain, Reconstruct, Views
 from napari_dipmtv.spectra.purify import STILL_MIXED
 from napari_dipmtv.spectra.references import (
     LReferences,
@@ -25,43 +26,13 @@ from napari_dipmtv.spectra.references import (
     condition_number,
 )
 
-# share of the other reference by which the cone of the maps is opened: pure voxels stay above zero
-WIDEN = np.array([[0.8, 0.2], [0.2, 0.8]])
 REPEATS = 3  # simulated measurements that tell the error
-MODEL_ERROR = 0.01  # of a share: what real edges, and the interpolation of the alignment, add to it
-FEWEST_VOXELS = 50
+STEPS = 2 + REPEATS
+MOST_AT_BORDER = 0.15  # of the brightest pixels: a whole particle leaves vacuum around it, whatever the tilt
+MODEL_ERROR = 0.015  # of a share: what real edges and alignment add to it, as particles of known truth show
 APART = 4.0  # standard deviations by which the compositions of two phases must differ
 LEAST_APART = 0.1  # and the least difference of their shares
-SLACK = 0.1  # of the mean variance, added to every pixel: none outweighs all others
 UNEXPLAINED = 2.0  # times the misfit of simulated maps: two phases of even composition explain the maps badly
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TwoPhases:
-    """Two phases that explain two maps, phase i being that of map i.
-
-    Attributes
-    ----------
-    shares : float32 array (2, z, y, x)
-        Of each voxel that a phase fills.
-    densities : float64 array (2, c)
-        What a whole voxel of each phase holds of each map.
-    misfit : float
-        Squared residual over its variance, per datum.
-    """
-
-    shares: F32
-    densities: F64
-    misfit: float
-
-    @property
-    def composition(self) -> F64:
-        """Shares (2, c) of the maps in each phase; rows of sum 1."""
-        return np.asarray(self.densities / self.densities.sum(axis=1, keepdims=True))
-
-
-Reconstruct = Callable[[TiltSeries], Volume]
-Explain = Callable[[TiltSeries, Volume], TwoPhases]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +63,20 @@ class VolumeMixing:
 def mixing_in_volume(
     series: TiltSeries, reconstruct: Reconstruct, explain: Explain, seed: int = 0
 ) -> VolumeMixing:
-    """Measure the composition of two phases by the particle that explains the maps best.
+    """Measure the composition of two phases by the particle that explains the maps best; see `mixing_steps`."""
+    steps = mixing_steps(series, reconstruct, explain, seed)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: VolumeMixing = end.value
+            return found
+
+
+def mixing_steps(
+    series: TiltSeries, reconstruct: Reconstruct, explain: Explain, seed: int = 0
+) -> Generator[str, None, VolumeMixing]:
+    """Measure the composition of two phases, step by step.
 
     Parameters
     ----------
@@ -106,20 +90,36 @@ def mixing_in_volume(
     seed : int
         Of the noise of the simulated measurements.
 
+    Yields
+    ------
+    str
+        What comes next, `STEPS` times.
+
+    Returns
+    -------
+    VolumeMixing
+
     Raises
     ------
     InputError
-        For other than two maps, maps without covariance, or where no two phases can be told apart.
+        For other than two maps, maps without covariance, a particle that some view cuts, or where no two phases can
+        be told apart.
     """
     if len(series.channels) != 2 or series.covariance is None:
         got = f"{len(series.channels)}, {'without' if series.covariance is None else 'with'} covariance"
         advice = "Purify by extreme pixels"
         raise InputError(expected("maps to purify in the volume", "two with covariance", got, advice))
-    views, random = _Views(series, reconstruct, explain), np.random.default_rng(seed)
+    _check_whole(series)
+    views, random = Views(series, reconstruct, explain), np.random.default_rng(seed)
+    yield "looking for two phases in half of the dose"
     _check_two_phases(views, random)
+    yield "finding what the voxels of each phase hold"
     rough = views.rough(series.data)
     found = views.estimate(series.data, rough)
-    repeats = [views.measured_again(found, random) for _ in range(REPEATS)]
+    repeats = []
+    for number in range(REPEATS):
+        yield f"measuring simulated maps of the particle, {number + 1} of {REPEATS}"
+        repeats.append(views.measured_again(found, random))
     astray = np.stack([one.composition[:, 0] - found.composition[:, 0] for one in repeats])
     error = np.hypot(np.sqrt((astray**2).mean(axis=0)), MODEL_ERROR)
     unexplained = found.misfit / float(np.mean([one.misfit for one in repeats]))
@@ -127,14 +127,21 @@ def mixing_in_volume(
     return VolumeMixing(found.composition, error, unexplained, voxels, rough.share)
 
 
-def _check_voxels(counted: tuple[int, int]) -> None:
-    if min(counted) < FEWEST_VOXELS:
-        wanted, got = f"at least {FEWEST_VOXELS}", " and ".join(map(str, counted))
-        advice = "Purify by extreme pixels or known shares"
-        raise InputError(expected("voxels of each phase", wanted, got, advice))
+def _check_whole(series: TiltSeries) -> None:
+    """Refuse a field that matter fills to its border: what lies beyond is seen in some views and not in others."""
+    metal = series.data.sum(axis=0)
+    if series.valid is not None:
+        metal = np.where(series.valid, metal, 0)
+    border = np.ones(metal.shape[1:], dtype=bool)
+    border[1:-1, 1:-1] = False
+    share = float(metal[:, border].mean() / max(float(np.percentile(metal, 99)), 1e-30))
+    if share > MOST_AT_BORDER:
+        wanted, advice = f"at most {MOST_AT_BORDER:.0%} of its brightness", "Purify by extreme pixels"
+        got = f"{share:.0%}"
+        raise InputError(expected("metal at the border of the field of view", wanted, got, advice))
 
 
-def _check_two_phases(views: _Views, random: np.random.Generator) -> None:
+def _check_two_phases(views: Views, random: np.random.Generator) -> None:
     """Refuse phases that are nothing but noise: found in maps of half the dose, they must show in the other half."""
     noise = views.noise(random)
     halves = [np.asarray(views.series.data + sign * noise, dtype=np.float32) for sign in (1, -1)]
@@ -209,88 +216,3 @@ def _mixed(references: References, composition: F64) -> tuple[ReferenceSpectrum,
         replace(s, intensity=intensity, source=f"{s.source}, purified in the volume")
         for s, intensity in zip(references.spectra, intensities, strict=True)
     )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Rough:
-    """Voxels (2, z, y, x) of each phase by a threshold, the share (z, y, x) that decided, and the composition."""
-
-    phases: F32
-    share: F32
-    composition: F64
-
-
-class _Views:
-    """The maps of one series, as they are reconstructed and explained."""
-
-    def __init__(self, series: TiltSeries, reconstruct: Reconstruct, explain: Explain) -> None:
-        from napari_dipmtv.projection.geometry import Geometry
-        from napari_dipmtv.projection.sparse import SparseProjector
-
-        self.series, self.reconstruct, self.explain = series, reconstruct, explain
-        self.projector = SparseProjector(Geometry.of_series(series))
-        assert series.covariance is not None
-        self.covariance = series.covariance.astype(np.float64)  # (c, c, t, y, x)
-        self.valid = np.ones(series.data.shape[1:], bool) if series.valid is None else series.valid
-        slack = SLACK * np.einsum("cctyx->tyx", self.covariance)[self.valid].mean() / 2
-        self.weighed = self.covariance + slack * np.eye(2)[:, :, None, None, None]
-        self.precision = np.linalg.inv(np.moveaxis(self.weighed[:, :, self.valid], -1, 0))  # (p, c, c)
-
-    def remixed(self, data: F32, mixing: F64) -> TiltSeries:
-        """Maps of other mixtures (2, c) of the same channels."""
-        return self.series.replace(
-            data=np.einsum("ab,btyx->atyx", mixing, data).astype(np.float32),
-            covariance=np.einsum("ab,bctyx,dc->adtyx", mixing, self.weighed, mixing).astype(np.float32),
-        )
-
-    def rough(self, data: F32) -> _Rough:
-        """Reconstruct maps (c, t, y, x), give each voxel of matter to a phase, and regress the maps on the phases."""
-        volume = self.reconstruct(self.remixed(data, WIDEN)).data.astype(np.float64)
-        x = np.einsum("ab,bzyx->azyx", np.linalg.inv(WIDEN), volume)
-        metal = x.sum(axis=0)
-        matter = metal > 0.5 * np.median(metal[metal > 0.3 * metal.max()])
-        share = np.where(matter, x[0] / np.where(matter, metal, 1.0), np.nan)
-        first = share > np.nanpercentile(share, (5, 95)).mean()
-        phases = np.stack([first, matter & ~first]).astype(np.float32)
-        _check_voxels((int(phases[0].sum()), int(phases[1].sum())))
-        return _Rough(phases, share.astype(np.float32), self.regress(phases, data)[0])
-
-    def regress(self, phases: F32, data: F32) -> tuple[F64, F64]:
-        """Regress maps on projections of phases: shares (2, c) in a voxel of each, standard deviation (2,)."""
-        p = self.project(phases)[:, self.valid]
-        y = data[:, self.valid].astype(np.float64)
-        gram = np.einsum("ap,pcd,bp->acbd", p, self.precision, p, optimize=True).reshape(4, 4)
-        right = np.einsum("ap,pcd,dp->ac", p, self.precision, y, optimize=True).reshape(4)
-        content = np.linalg.solve(gram, right).reshape(2, 2)
-        metal = content.sum(axis=1)
-        shares = content / metal[:, None]
-        slopes = (np.array([1.0, 0.0]) - shares[:, :1]) / metal[:, None]  # of the first share, (2, c)
-        blocks = np.linalg.inv(gram).reshape(2, 2, 2, 2)
-        return shares, np.sqrt(np.einsum("ac,acad,ad->a", slopes, blocks, slopes))
-
-    def estimate(self, data: F32, rough: _Rough) -> TwoPhases:
-        """Find the phases that explain maps (c, t, y, x), in maps of what they roughly hold."""
-        mixing = WIDEN @ np.linalg.inv(rough.composition).T
-        maps = self.remixed(data, mixing)
-        wide = self.reconstruct(maps)
-        apart = np.einsum("ab,bzyx->azyx", np.linalg.inv(WIDEN), wide.data)
-        found = self.explain(maps, wide.replace(data=np.maximum(apart, 0).astype(np.float32)))
-        return replace(found, densities=found.densities @ np.linalg.inv(mixing).T)
-
-    def measured_again(self, particle: TwoPhases, random: np.random.Generator) -> TwoPhases:
-        """Estimate from maps of a known particle with the noise of the series."""
-        clean = np.einsum("ac,atyx->ctyx", particle.densities, self.project(particle.shares))
-        data = np.asarray(clean + self.noise(random), dtype=np.float32)
-        return self.estimate(data, self.rough(data))
-
-    def noise(self, random: np.random.Generator) -> F64:
-        """Noise (c, t, y, x) of the covariance of the series."""
-        values, vectors = np.linalg.eigh(np.moveaxis(self.covariance, (0, 1), (-2, -1)))
-        draws = random.standard_normal(values.shape) * np.sqrt(np.maximum(values, 0.0))
-        return np.asarray(np.moveaxis((vectors @ draws[..., None])[..., 0], -1, 0))
-
-    def project(self, phases: F32) -> F64:
-        """Projections (2, t, y, x)."""
-        import torch
-
-        return np.asarray(self.projector(torch.from_numpy(phases)).numpy(), dtype=np.float64)

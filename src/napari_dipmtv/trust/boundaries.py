@@ -19,35 +19,38 @@ from scipy.sparse import csc_array
 from napari_dipmtv.data import F32, F64, TiltSeries
 from napari_dipmtv.projection.geometry import Geometry
 from napari_dipmtv.projection.sparse import joseph_weights
+from napari_dipmtv.trust.evidence import prior_scale
 from napari_dipmtv.trust.harmonics import degrees, harmonics
 from napari_dipmtv.trust.holes import Hole
-from napari_dipmtv.trust.level_sets import redrawn
-from napari_dipmtv.trust.missing import most_demanded
+from napari_dipmtv.trust.level_sets import Drawing, drawings
 from napari_dipmtv.trust.planted import FARTHEST_PX, Shape
-from napari_dipmtv.trust.resample import noise_kind
-from napari_dipmtv.trust.result import CUT_NATS
+from napari_dipmtv.trust.weights import Weights
 
 PARTS_OF_A_STEP = (1.0, 0.5, 0.2)  # the first that makes the fit better is taken
 LONGEST_STEP_PX = 0.7  # beyond, the change of the shares is no longer linear
 PRIOR_PX = (1.5, 0.7, 0.5, 0.4, 0.4)  # standard deviation of the displacement by the degree of the harmonic
 DEGREE = len(PRIOR_PX) - 1
+FACET_PX = 0.5  # the same of the offset and the tilts of a facet
 # Of the displacements that all boundaries share; half a wave is never shorter than so many voxels.
 FINEST_DEGREE, FINEST_WAVE_PX = 16, 2.5
-FACETS = 0.3  # standard deviation of those, in mean radii over the squared degree: the spectrum of a cube
+# Standard deviation of those, in mean radii over the squared degree: the spectrum of a cube. What a drawing leaves of
+# it is for the evidence to say (`Fit.weigh_finer`).
+FACETS = 0.3
 ROUND = 0.05  # standard deviation of what makes a void no ball, in its radii
-FEWEST_COUNTS = 2.0  # expected counts below this have the variance of this: edges are not placed to better
 
 
 class Fit:
     """Displacements and densities (m, c) on their way; data as (c, rows, y) in the shadow of the box.
 
-    ``values`` (n,) are harmonics in voxels: of every solid phase up to `DEGREE`, of every hole, and of what all solid
-    phases share up to `FINEST_DEGREE`. ``distances`` (p + 1, z, y, x) are those of the boundaries so displaced, and
+    ``values`` (n,) are displacements in voxels: of every solid phase in its ``own`` modes (k, z, y, x), which are
+    harmonics up to `DEGREE` and those that go with how it is drawn; of every hole; and of what all solid phases share,
+    in harmonics up to `FINEST_DEGREE`. ``distances`` (p + 1, z, y, x) are those of the boundaries so displaced, and
     ``made`` (m, rows, y) the projections of the materials between them.
     """
 
     distances: F32
     made: F32
+    spread = 1.0  # of the shared displacements, in those of a cube
 
     def __init__(self, series: TiltSeries, shape: Shape, holes: tuple[Hole, ...]) -> None:
         self.shape, self.holes = shape, holes
@@ -64,15 +67,7 @@ class Fit:
             moved = np.swapaxes(maps[..., y, :], -1, -2)
             return moved.reshape(*maps.shape[:-3], -1, moved.shape[-1])[..., shadow, :]
 
-        self.data = seen(series.data)
-        self.valid = np.float32(1) if series.valid is None else seen(series.valid.astype(np.float32))
-        each = np.broadcast_to(np.reshape(series.gain, (-1, 1)), (geometry.views, geometry.width))
-        self.gain = each.reshape(-1, 1)[shadow]  # (rows, 1)
-        self.kind = noise_kind(series)
-        if self.kind == "covariance":
-            assert series.covariance is not None
-            matrices = np.moveaxis(seen(series.covariance), (0, 1), (-2, -1)).astype(np.float64)
-            self.precision = np.moveaxis(np.linalg.pinv(matrices, hermitian=True), (-2, -1), (0, 1))
+        self.weights = Weights(series, seen)
         matter = shape.phases.labels > 0
         self.radius_px = (3 * float(matter.sum()) / (4 * np.pi)) ** (1 / 3)
         centre = np.argwhere(matter[shape.box]).mean(axis=0)
@@ -80,31 +75,41 @@ class Fit:
         self.finest = max(min(int(np.pi * self.radius_px / FINEST_WAVE_PX), FINEST_DEGREE), DEGREE + 1)
         self.radial = apart / self.radius_px  # (3, z, y, x), of length 1 at the mean radius
         self.directions = apart / np.maximum(np.linalg.norm(apart, axis=0), 1.0)
+        self.own = self.modes[: (DEGREE + 1) ** 2]  # (k, z, y, x)
         self.prior = self._prior_px() ** -2.0
         self.values = np.zeros(len(self.prior))
         self._draw()
         self.densities = self._first_densities()
 
     def redrawn(self) -> Fit | None:
-        """The same where its boundaries are now, free of what is left of the voxels; None where they cannot be."""
+        """The same where its boundaries are now, free of what is left of the voxels; None for phases that do not nest.
+
+        Of several drawings the one that the data like best.
+        """
         names = [n for n, solid in zip(self.shape.names, self.shape.solid, strict=True) if solid]
-        found = redrawn(self.shape.solid_shares(self.distances), names)
-        if found is None:
-            return None
+        found = (self._over(one) for one in drawings(self.shape.solid_shares(self.distances), names))
+        return min(found, key=Fit.cost, default=None)
+
+    def _over(self, drawing: Drawing) -> Fit:
+        """The same, of another drawing and nothing displaced yet."""
         other = copy(self)
         other.holes = self.holes_now()
-        other.shape = replace(self.shape, distances=self.shape.with_holes(found, other.holes))
-        other.values = np.zeros(len(self.prior))
+        other.shape = replace(self.shape, distances=self.shape.with_holes(drawing.distances, other.holes))
+        other.own = np.concatenate([self.modes[: (DEGREE + 1) ** 2], drawing.moves])
+        other.prior = other._prior_px() ** -2.0
+        other.values = np.zeros(len(other.prior))
         other._draw()
         return other
+
+    def cost(self) -> float:
+        """What is minimised, in nats."""
+        mean = self.mean()
+        return self._cost(mean, mean) / 2
 
     def step(self, finer: bool) -> float:
         """One Gauss-Newton step of the displacements and densities; what it gains in nats."""
         mean = self.mean()
-        linear = np.einsum("mry,cd->mcdry", self.made, np.eye(len(mean), dtype=np.float32))
-        linear = linear.reshape(-1, *mean.shape)
-        columns = np.concatenate([self._slopes(finer), linear])
-        change = self._change(columns, mean)
+        change = self._change(self.columns(finer), mean)
         start = self.values, self.densities, self.distances, self.made
         least = self._cost(mean, mean)
         for part in PARTS_OF_A_STEP:
@@ -115,64 +120,41 @@ class Fit:
         self.values, self.densities, self.distances, self.made = start
         return 0.0
 
-    def close_idle_holes(self) -> bool:
-        """Leave out the holes that the data do not demand: without them the fit is worse by less than `CUT_NATS`."""
-        mean, (own, parts, shared) = self.mean(), self._parts()
-        solid = self.distances[np.concatenate([[True], self.shape.solid])]
-        now, least = self.holes_now(), self._cost(mean, mean)
-        kept = []
-        for number in range(len(now)):
-            filled = self.shape.with_holes(solid, now[:number] + now[number + 1 :])
-            made = self.project(self.shape.by_material(self.shape.shares(filled)))
-            worse = self._cost(np.einsum("mc,mry->cry", self.densities, made), mean) - least
-            if worse / 2 >= CUT_NATS:
-                kept.append(number)
-        if len(kept) == len(now):
-            return False
-        self.holes = tuple(self.holes[number] for number in kept)
-        self.values = np.concatenate([own.ravel(), *(parts[number] for number in kept), shared])
+    def weigh_finer(self) -> None:
+        """Give the shared displacements the spread for which the data have the most evidence."""
+        columns, mean = self.columns(finer=True), self.mean()
+        normal, gradient = self.weights.equations(columns, mean)
+        count, shared = len(self.values), self.parts()[2]
+        finer = np.zeros(len(columns), bool)
+        finer[count - len(shared) : count] = True
+        gradient[:count] -= np.where(finer[:count], 0, self.prior * self.values)
+        gradient += normal[:, finer] @ shared  # as if they were zero
+        inner = self.with_prior(normal)[~finer][:, ~finer]
+        across = np.linalg.solve(inner, normal[~finer][:, finer])
+        information = normal[finer][:, finer] - normal[finer][:, ~finer] @ across
+        score = gradient[finer] - across.T @ gradient[~finer]
+        self.spread = prior_scale(information, score, self._finer_px()) ** 0.5
         self.prior = self._prior_px() ** -2.0
-        self._draw()
-        return True
 
-    def open_hole(self) -> bool:
-        """Make a hole of the ball that the data demand empty: by `CUT_NATS`, and more than any of twice the density.
+    def with_holes(self, holes: tuple[Hole, ...]) -> Fit:
+        """The same as it is now, with other holes."""
+        own, _, shared = self.parts()
+        other = copy(self)
+        other.holes = holes
+        other.values = np.concatenate([own.ravel(), *(np.zeros(len(hole.radii)) for hole in holes), shared])
+        other.prior = other._prior_px() ** -2.0
+        other._draw()
+        return other
 
-        The latter matter cannot be; what it gains is what any change gains that happens to mend something.
-        """
-        now, shape = self.distances, self.shape
-        if shape.solid.all():
-            return False
-        rho = self.densities[shape.materials[shape.solid]]
-        shares = shape.solid_shares(now) * (1 - shape.hollow(now))
-        full, mean = np.tensordot(rho.T.astype(np.float32), shares, axes=1), self.mean()  # (c, z, y, x)
-        wanted = self._weighted((self.data - mean)[None].astype(np.float32), mean)[0]
-        slope = (self._back(wanted) * full).sum(axis=0)
-
-        def gain(share: F32, sign: int) -> float:
-            seen = self.project(full * share)
-            return (
-                sign * float((wanted * seen).sum())
-                - float((self._weighted(seen[None], mean) * seen).sum()) / 2
-            )
-
-        matter = shares.sum(axis=0) > 0.5
-        best = most_demanded(-slope, matter, lambda share: gain(share, -1))
-        control = most_demanded(slope, matter, lambda share: gain(share, 1))
-        if best is None or best[1] < max(CUT_NATS, 0.0 if control is None else control[1]):
-            return False
-        own, parts, shared = self._parts()
-        self.holes, self.values = (
-            (*self.holes, best[0]),
-            np.concatenate([own.ravel(), *parts, np.zeros(4), shared]),
-        )
-        self.prior = self._prior_px() ** -2.0
-        self._draw()
-        return True
+    def full(self) -> F32:
+        """Densities (c, z, y, x) of what is there."""
+        rho = self.densities[self.shape.materials[self.shape.solid]]
+        shares = self.shape.solid_shares(self.distances) * (1 - self.shape.hollow(self.distances))
+        return np.tensordot(rho.T.astype(np.float32), shares, axes=1)
 
     def holes_now(self) -> tuple[Hole, ...]:
         """Where the holes are, and how large."""
-        _, holes, _ = self._parts()
+        _, holes, _ = self.parts()
         return tuple(hole.moved(by) for hole, by in zip(self.holes, holes, strict=True))
 
     def mean(self) -> F64:
@@ -181,10 +163,10 @@ class Fit:
 
     def _draw(self) -> None:
         """Find ``distances`` and ``made`` of the values."""
-        own, _, shared = self._parts()
+        own, _, shared = self.parts()
         out = self._stretched(shared)
         for values, place in zip(own, np.flatnonzero(self.shape.solid), strict=True):
-            by = np.tensordot(values.astype(np.float32), self.modes[: (DEGREE + 1) ** 2], axes=1)
+            by = np.tensordot(values.astype(np.float32), self.own, axes=1)
             out[place + 1] += np.clip(by, -FARTHEST_PX, FARTHEST_PX)
         solid = out[np.concatenate([[True], self.shape.solid])]
         self.distances = self.shape.with_holes(solid, self.holes_now())
@@ -192,14 +174,7 @@ class Fit:
 
     def misfit(self) -> float:
         """Squared residual over its variance, per datum that has one."""
-        mean = self.mean()
-        left = (self.data - mean)[None].astype(np.float32)
-        counted = np.ones_like(mean)
-        if self.kind == "poisson":
-            counted = np.minimum(mean * self.gain / FEWEST_COUNTS, 1)
-        return float(
-            (self._weighted(left, mean) * left).sum() / max(float((counted * self.valid).sum()), 1.0)
-        )
+        return self.weights.misfit(self.mean())
 
     def project(self, fields: F32) -> F32:
         """Projections (n, rows, y) of fields (n, z, y, x) in the box."""
@@ -214,7 +189,7 @@ class Fit:
         found = harmonics(self.directions.reshape(3, -1), self.finest).astype(np.float32)
         return found.reshape(-1, *self.directions.shape[1:])
 
-    def _back(self, maps: F32) -> F32:
+    def back(self, maps: F32) -> F32:
         """Back-projection (n, z, y, x) of maps (n, rows, y): the transpose of `project`."""
         _, nz, ny, nx = self.shape.distances.shape
         back: F32 = np.stack([(self.matrix.T @ one).reshape(nz, nx, ny).swapaxes(1, 2) for one in maps])
@@ -223,30 +198,33 @@ class Fit:
     def _prior_px(self) -> F64:
         """Standard deviation (n,) of each displacement: a void is nearly a ball, for all that noise says."""
         repeats = 2 * np.arange(DEGREE + 1) + 1
-        own = np.tile(np.repeat(PRIOR_PX, repeats), int(self.shape.solid.sum()))
+        each = np.concatenate(
+            [np.repeat(PRIOR_PX, repeats), np.full(len(self.own) - repeats.sum(), FACET_PX)]
+        )
+        own = np.tile(each, int(self.shape.solid.sum()))
         holes = []
         for hole in self.holes:
             each = np.repeat(PRIOR_PX, repeats)[: len(hole.radii)]
             each[4:] = np.minimum(each[4:], ROUND * hole.radii[0])
             holes.append(each)
-        finer = degrees(self.finest)[(DEGREE + 1) ** 2 :]
-        return np.concatenate([own, *holes, FACETS * self.radius_px / finer**2])
+        return np.concatenate([own, *holes, self.spread * self._finer_px()])
 
-    def _parts(self) -> tuple[F64, list[F64], F64]:
+    def _finer_px(self) -> F64:
+        """Of the displacements that all boundaries share, before `spread`."""
+        finer = degrees(self.finest)[(DEGREE + 1) ** 2 :]
+        return np.asarray(FACETS * self.radius_px / finer**2)
+
+    def parts(self) -> tuple[F64, list[F64], F64]:
         """Displacements of the solid phases (p, k), of the holes, and the shared ones."""
-        count, own = int(self.shape.solid.sum()), (DEGREE + 1) ** 2
+        count, own = int(self.shape.solid.sum()), len(self.own)
         ends = np.cumsum([count * own, *(len(hole.radii) for hole in self.holes)])
         first, *holes, shared = np.split(self.values, ends)
         return first.reshape(count, own), holes, shared
 
     def _change(self, columns: F32, mean: F64) -> F64:
         """Solve the normal equations: displacements of at most `LONGEST_STEP_PX`, and densities (m c)."""
-        normal, gradient = self._equations(columns, mean)
+        normal, gradient = self.equations(columns, mean)
         count = len(columns) - self.densities.size
-        prior, values = np.zeros(len(columns)), np.zeros(len(columns))
-        prior[:count], values[:count] = self.prior[:count], self.values[:count]
-        gradient = gradient - prior * values
-        normal += np.diag(prior + 1e-6 * np.diag(normal).mean() * (prior == 0))
         change = np.linalg.solve(normal, gradient)
         longest = float(np.abs(change[:count]).max(initial=0))
         if longest > LONGEST_STEP_PX:  # the densities are those of the shorter step
@@ -255,17 +233,26 @@ class Fit:
             change[count:] = np.linalg.solve(normal[count:, count:], left)
         return np.asarray(change)
 
-    def _equations(self, columns: F32, mean: F64) -> tuple[F64, F64]:
-        """Normal matrix (n, n) and gradient (n,) of the data."""
-        left = (self.data - mean).astype(np.float32)
-        if self.kind == "covariance":
-            weighted = self._weighted(columns, mean).reshape(len(columns), -1)
-            normal = weighted @ columns.reshape(len(columns), -1).T
-            return normal.astype(np.float64), (weighted @ left.ravel()).astype(np.float64)
-        root = np.sqrt(self._weighted(np.ones((1, *left.shape), np.float32), mean)[0])
-        scaled = (columns * root).reshape(len(columns), -1)
-        normal = scaled @ scaled.T  # of one matrix with itself: half the work
-        return normal.astype(np.float64), (scaled @ (left * root).ravel()).astype(np.float64)
+    def equations(self, columns: F32, mean: F64) -> tuple[F64, F64]:
+        """Normal matrix (n, n) and gradient (n,) of data and prior."""
+        normal, gradient = self.weights.equations(columns, mean)
+        count = len(columns) - self.densities.size
+        gradient[:count] -= self.prior[:count] * self.values[:count]
+        return self.with_prior(normal), gradient
+
+    def with_prior(self, normal: F64) -> F64:
+        """Normal matrix (n, n) of data and prior; the densities, which come last, have none."""
+        count = len(normal) - self.densities.size
+        prior = np.full(len(normal), 1e-6 * np.diag(normal).mean())
+        prior[:count] = self.prior[:count]
+        return np.asarray(normal + np.diag(prior))
+
+    def columns(self, finer: bool) -> F32:
+        """Change (n, c, rows, y) of the data with every displacement and density."""
+        channels = self.densities.shape[1]
+        linear = np.einsum("mry,cd->mcdry", self.made, np.eye(channels, dtype=np.float32))
+        slopes = self._slopes(finer)
+        return np.concatenate([slopes, linear.reshape(-1, *slopes.shape[1:])])
 
     def _move(self, values: F64, densities: F64, change: F64) -> None:
         count = len(change) - densities.size
@@ -276,8 +263,7 @@ class Fit:
 
     def _cost(self, mean: F64, weigh_by: F64) -> float:
         """What is minimised, with the weights of given expected data."""
-        left = (self.data - mean)[None].astype(np.float32)
-        return float((self._weighted(left, weigh_by) * left).sum() + self.prior @ self.values**2)
+        return self.weights.squares(mean, weigh_by) + float(self.prior @ self.values**2)
 
     def _stretched(self, shared: F64) -> F32:
         """Distances (p + 1, z, y, x) of the whole particle drawn outwards, so far at its mean radius."""
@@ -300,8 +286,7 @@ class Fit:
         rho = np.zeros((int(shape.solid.sum()) + 1, self.densities.shape[1]), np.float32)
         rho[1:] = self.densities[shape.materials[shape.solid]]
         jump = ((rho[one] - rho[two]) * rise[at][:, None]).T  # (c, n)
-        modes = self.modes[:, z, y, x]
-        own, out = modes[: (DEGREE + 1) ** 2], []
+        own, out = self.own[:, z, y, x], []
         for phase in range(1, len(rho)):
             near = (one == phase) | (two == phase)
             sign = np.where(one == phase, 1, -1)[near]
@@ -317,7 +302,7 @@ class Fit:
                     np.take_along_axis(slope, one[None], 0)[0] - np.take_along_axis(slope, two[None], 0)[0]
                 )
                 outwards -= (across * self.radial[axis - 1][at]).astype(np.float32)
-            out.append(self._projected(modes[len(own) :], jump * outwards, at))
+            out.append(self._projected(self.modes[(DEGREE + 1) ** 2 :, z, y, x], jump * outwards, at))
         return np.concatenate(out)
 
     def _hole_slopes(self, full: F32) -> list[F32]:
@@ -344,19 +329,6 @@ class Fit:
         made = [seen @ (modes * one).T.astype(np.float32) for one in change]  # (rows y, k) each
         return np.stack(made).transpose(2, 0, 1).reshape(len(modes), len(change), -1, ny)
 
-    def _weighted(self, columns: F32, mean: F64) -> F32:
-        """Inverse covariance of the data times the columns (n, c, rows, y)."""
-        weighted: F32
-        if self.kind == "covariance":
-            weighted = np.einsum("cdry,ndry->ncry", self.precision.astype(np.float32), columns) * self.valid
-            return weighted
-        if self.kind == "poisson":
-            variance = np.maximum(mean, FEWEST_COUNTS / self.gain) / self.gain
-        else:
-            variance = np.maximum(np.mean((self.data - mean) ** 2, axis=(1, 2), keepdims=True), 1e-30)
-        weighted = columns * (self.valid / variance).astype(np.float32)
-        return weighted
-
     def _first_densities(self) -> F64:
         """Least squares with the boundaries as they are; (m, c)."""
         from scipy.optimize import nnls
@@ -364,7 +336,7 @@ class Fit:
         columns = self.made.reshape(len(self.made), -1).astype(np.float64)
         square = columns @ columns.T
         return np.stack(
-            [nnls(square, columns @ one.ravel().astype(np.float64))[0] for one in self.data], axis=1
+            [nnls(square, columns @ one.ravel().astype(np.float64))[0] for one in self.weights.data], axis=1
         )
 
 

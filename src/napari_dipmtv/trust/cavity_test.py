@@ -157,7 +157,13 @@ def _sizes(scan: CavityScan) -> F64:
     sizes = np.array([size for size in DIAMETERS_PX if size <= widest])
     if len(sizes) < 2:
         wanted = f"room for a ball of {DIAMETERS_PX[1]:g} voxels"
-        raise InputError(expected("particle", wanted, f"{widest:.2g} voxels", "Bin the maps less"))
+        thick = 2 * (DIAMETERS_PX[1] / 2 + CLEAR_PX + 0.5)
+        advice = (
+            f"A void is looked for in particles more than {thick:.0f} voxels thick: bin the maps less, so that a voxel "
+            'is smaller; or ask about the skin alone ("--feature skin")'
+        )
+        nothing = "none" if widest <= 0 else f"for one of {widest:.2g}"
+        raise InputError(expected("particle", wanted, nothing, advice))
     return sizes
 
 

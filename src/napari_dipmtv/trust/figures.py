@@ -55,9 +55,10 @@ def _null_figure(study: Study) -> Any:
     left.hist(null.anywhere, bins, color=GREY, label="repeats without it, anywhere")
     if null.feature == "void":
         left.hist(null.there, bins, color=BLUE, alpha=0.6, label="same place")
-    left.axvline(null.observed, color=ORANGE, label=f"data, p = {null.p_anywhere:.2g}")
+    left.axvline(null.observed, ymax=0.7, color=ORANGE, label=f"data, p = {null.p_anywhere:.2g}")
     left.set(xlabel=f"strength {null.unit}".strip(), ylabel="repeats", title=f"{null.feature}: null test")
-    left.legend(fontsize=7)
+    left.margins(y=0.45)  # bars and line end below the legend
+    left.legend(fontsize=7, loc="upper left", frameon=False)
     if found is not None and found.tried.sum():
         share = found.found / np.maximum(found.tried, 1)
         middle.plot(found.curve_size_nm, found.curve, color=BLUE)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,8 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from napari_dipmtv.data import F32
 from napari_dipmtv.inspect.matter import Mask
-from napari_dipmtv.trust.stars import bodies_as_stars
+from napari_dipmtv.trust.facets import bodies_as_facets
+from napari_dipmtv.trust.stars import OWN_DEGREE, bodies_as_stars
 
 SMOOTH_PX = 0.7  # the staircase of the voxels
 ROUND_PX = 1.0  # the noise of a segmented boundary; more rounds the corners too
@@ -44,11 +46,27 @@ def level_sets(shares: F32, names: Sequence[str]) -> F32:
     return np.stack(inside)
 
 
-def redrawn(shares: F32, names: Sequence[str]) -> F32 | None:
-    """Distances like `level_sets` of nested bodies that their centres see whole; None for any other phases."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawing:
+    """Distances (p + 1, z, y, x) like `level_sets`, and displacements (k, z, y, x) that go with this way to draw."""
+
+    distances: F32
+    moves: F32
+
+
+def drawings(shares: F32, names: Sequence[str]) -> Iterator[Drawing]:
+    """Nested bodies drawn smooth, with edges, and with facets; no drawings of other phases."""
     order = layers_of(names)
-    stars = bodies_as_stars(_bodies(shares, order)) if order else None
-    return None if stars is None else _between(stars, order)
+    if not order:
+        return
+    bodies = _bodies(shares, order)
+    none = np.zeros((0, *shares.shape[1:]), np.float32)
+    for stars in (bodies_as_stars(bodies, OWN_DEGREE), bodies_as_stars(bodies)):
+        if stars is not None:
+            yield Drawing(_between(stars, order), none)
+    facets = bodies_as_facets(bodies)
+    if facets is not None:
+        yield Drawing(_between(facets[0], order), facets[1])
 
 
 def layers_of(names: Sequence[str]) -> list[int]:

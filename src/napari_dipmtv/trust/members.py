@@ -7,9 +7,7 @@ and all. With ``log X`` of the data and errors ``e = log X* - log T*`` of the me
 ``log X - mean e`` and its interval ``± t s sqrt(1 + 1/K)`` (basic bootstrap: B. Efron and R. J. Tibshirani, An
 Introduction to the Bootstrap, 1993, section 13); places are taken as they are, not by their logarithm. Where the
 data fit worse than those of the members do, the particle is not quite like these, and ``s`` grows by the root of the
-ratio of the misfits. The members are drawn by the hand that fits them, with edges as round as that draws them; what
-such a hand cannot know of the edges of a real particle is added to ``s``: every boundary displaced by `UNDRAWN_PX`. And
-their surfaces carry the noise of two fits, the one they were drawn from and their own: ``s`` shrinks to `ROUGHER`.
+ratio of the misfits.
 
 ``bootstrap``: the data themselves are resampled. Nothing depends on a model, but only the noise shows, and no bias.
 """
@@ -33,12 +31,6 @@ from napari_dipmtv.trust.result import Interval
 Resampling = Literal["planted", "bootstrap"]
 MISFIT = "misfit"  # of each member, last in its row
 FAILED = 1.5  # a misfit so many times the usual one: core and shell exchanged, and it would be seen in the data too
-# what makes the intervals hold on cubes and balls of known truth (scripts/validation_study.py)
-UNDRAWN_PX = 0.015
-ROUGHER = (
-    0.8  # errors of the object over those of members, whose surfaces carry the noise of two fits (same study)
-)
-TRIED_PX = 0.2  # displacement by which the slope of a measure is taken
 COUNTS = ("voids",)  # whole numbers have no interval like this; their probability per voxel says more
 
 
@@ -85,7 +77,6 @@ class PlantedMembers:
         self.phases = tuple(dict.fromkeys(found.phases.values()))
         explained = projections(self.base.particle.volume, series)
         self._residual = (series.data - explained).astype(np.float32)
-        self._undrawn = self._slopes() * UNDRAWN_PX  # (n,)
         self._last: tuple[Refined, TiltSeries] | None = None
 
     def draw(self, random: np.random.Generator) -> TiltSeries:
@@ -116,33 +107,17 @@ class PlantedMembers:
             errors = sound[:, column]
             errors = errors[np.isfinite(errors)]
             if len(errors) >= max(2, len(rows) / 2) and np.isfinite(value) and (value > 0 or _is_place(name)):
-                undrawn = float(self._undrawn[column])
-                yield _pivotal(name, unit, self.raw[name], value, errors, worse**0.5, undrawn)
-
-    def _slopes(self) -> F64:
-        """Change (n,) of each measure, as an error of a member, per voxel by which the phases and the vacuum grow."""
-        squares = np.zeros(len(self.estimates))
-        start = self.base.shape.distances
-        here = self.base.moved(start).particle.measures()
-        for k in range(len(start)):
-            grown = start.copy()
-            alone = k > 0 and not self.base.shape.solid[k - 1]
-            grown[k] += np.float32(
-                TRIED_PX if alone else 2 * TRIED_PX
-            )  # others meet where two distances are equal
-            there = self.base.moved(grown).particle.measures()
-            change = [_error(name, there.get(name), here.get(name)) for name in self.estimates]
-            squares += np.nan_to_num(change) ** 2
-        return np.sqrt(squares) / TRIED_PX
+                yield _pivotal(name, unit, self.raw[name], value, errors, worse**0.5)
 
     def _everywhere(self, shares: F32) -> F32:
-        """Shares (p, z, y, x) of the box in the whole field, vacuum and phases that do not occur included."""
+        """1 (p, z, y, x) for the phase that fills most of each voxel of the field, from the shares of the box."""
         shape = self.base.shape
         whole = np.zeros((len(self.phases), *shape.phases.labels.shape), np.float32)
         for name, share in zip(shape.names, shares, strict=True):
             whole[self.phases.index(name)][shape.box] += share
         whole[self.phases.index(VACUUM)] = 1 - whole.sum(axis=0)
-        return whole
+        fullest: F32 = (np.arange(len(whole))[:, None, None, None] == whole.argmax(axis=0)).astype(np.float32)
+        return fullest
 
 
 class ResampledMembers:
@@ -193,14 +168,9 @@ def interval(name: str, unit: str, value: float, members: F64) -> Interval:
     return Interval(name, unit, value, best, std, lows[0], highs[0], lows[1], highs[1])
 
 
-def _pivotal(
-    name: str, unit: str, raw: float, value: float, errors: F64, wider: float, undrawn: float
-) -> Interval:
-    """Interval of a refined measure from the errors (k,) of at least two members, so many times as wide.
-
-    ``undrawn`` is the standard deviation of what the members do not show.
-    """
-    shift, std = float(errors.mean()), ROUGHER * float(np.hypot(errors.std(ddof=1) * wider, undrawn))
+def _pivotal(name: str, unit: str, raw: float, value: float, errors: F64, wider: float) -> Interval:
+    """Interval of a refined measure from the errors (k,) of at least two members, so many times as wide."""
+    shift, std = float(errors.mean()), float(errors.std(ddof=1)) * wider
     if _is_place(name):
         lows, highs = _ends(value - shift, std, len(errors))
         return Interval(name, unit, raw, value - shift, std, lows[0], highs[0], lows[1], highs[1])

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import affine_transform, distance_transform_edt, find_objects, gaussian_filter
+from scipy.ndimage import affine_transform, distance_transform_edt, find_objects, gaussian_filter, laplace
 
 from napari_dipmtv.data import F32, F64, Segmentation, Volume
 from napari_dipmtv.errors import InputError, expected
@@ -19,6 +19,7 @@ from napari_dipmtv.trust.level_sets import halved, layer_depths_px, level_sets
 
 MARGIN_PX = 5  # around the matter: no boundary moves further than `FARTHEST_PX`
 FARTHEST_PX = 4.0
+CURVED = 24.0  # the mean over a voxel of what is curved, to second order
 FLATTEST = 0.7  # the difference of two distances changes by 2 per voxel, by less at a ridge
 STRAIN = 0.03  # standard deviation of the stretches and shears of a draw
 GROWTH_PX = 0.3  # of its phases as wholes
@@ -192,6 +193,9 @@ class Shape:
         if self.solid.all():
             return np.zeros(distances.shape[1:], np.float32)
         inside = distances[1:][~self.solid][0]
+        inside = (
+            inside + laplace(inside) / CURVED
+        )  # a voxel cuts a cap off a ball: without this it is too large
         width = np.maximum(np.linalg.norm(np.gradient(inside), axis=0), FLATTEST)
         return np.asarray(np.clip(0.5 + inside / width, 0, 1), np.float32)
 

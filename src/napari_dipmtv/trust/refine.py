@@ -3,13 +3,15 @@
 A reconstruction is blurred where views are missing, and thresholds in it put thin layers and their densities wrong.
 Here the phases keep their arrangement, but their boundaries move in smooth modes until the *projections* fit best:
 ``y = P sum_m rho_m s_m(delta)``, with the share ``s_m`` of each voxel that material m fills, one density ``rho`` for
-each material and channel, and displacements ``delta`` in spherical harmonics: every boundary by itself up to degree 4,
-and all of them together, as one body, up to degree 16, which is what edges and corners take. A void has a centre and
-a radius, and more of a shape only where its size lets the data know one. That is a maximum of the likelihood with a
-weak prior on the displacements, reached by Gauss-Newton steps. The idea is that of discrete tomography with grey
-levels that are estimated too: K. J. Batenburg and J. Sijbers, IEEE Trans. Image Process. 20, 2542 (2011).
+each material and channel, and displacements ``delta``: every boundary by itself in spherical harmonics up to degree 4
+and with its facets, and all of them together, as one body, up to degree 16. A void has a centre and a radius, and more
+of a shape only where its size lets the data know one. That is a maximum of the likelihood with a weak prior on the
+displacements, reached by Gauss-Newton steps. The idea is that of discrete tomography with grey levels that are
+estimated too: K. J. Batenburg and J. Sijbers, IEEE Trans. Image Process. 20, 2542 (2011).
 
-Half-way the boundaries are drawn anew, free of what the segmentation left in them (`napari_dipmtv.trust.stars`).
+On the way the bodies are drawn anew, free of what the segmentation left in them: by few radii, by many, or by facets,
+whichever the data like best (`napari_dipmtv.trust.stars`, `napari_dipmtv.trust.facets`). How far they may then still be
+displaced as one body is what the data have the most evidence for (`napari_dipmtv.trust.evidence`).
 
 It takes for granted that a phase has one composition throughout. `Refined.misfit` tells when the data deny that.
 """
@@ -25,10 +27,13 @@ from napari_dipmtv.errors import GeometryError, expected
 from napari_dipmtv.inspect.matter import VOID
 from napari_dipmtv.trust.boundaries import Fit
 from napari_dipmtv.trust.holes import holes_of
+from napari_dipmtv.trust.missing import void_spread, with_missing_hole, without_idle_holes
 from napari_dipmtv.trust.planted import Planted, Shape, grain_field
 
 COARSE_STEPS, FINE_STEPS = 8, 12  # the most of every boundary by itself, and with what all boundaries share
-SETTLED_NATS = 2.0  # a step that gains less is the last: each displacement is known to half a nat only
+# A step that gains less is the last, while the bodies are shaped and in the end: half a nat is a standard deviation.
+SHAPED_NATS, SETTLED_NATS = 2.0, 0.2
+DRAWINGS, REDRAWN_NATS = 3, 4.0  # the most of the bodies, and the gain of one that is worth the next
 GRAIN_SPREAD = 0.4  # standard deviation of its logarithm
 DRAWS, LEAST_LEFT = 20, 0.25  # draws for one particle like it, and the share of each phase that it must keep
 
@@ -46,6 +51,8 @@ class Refined:
         Of each material in each channel.
     misfit : float
         Squared residual over its variance, per datum in the shadow of the particle: about 1 where only noise is left.
+    void_spread : float
+        Relative standard deviation of the volume of the voids that the noise alone leaves; NaN without a void.
     grain : float
         Relative density fluctuations that the data ask for beside it; see `napari_dipmtv.trust.grain`.
     """
@@ -54,6 +61,7 @@ class Refined:
     shape: Shape
     densities: F64
     misfit: float
+    void_spread: float = float("nan")
     grain: float = 0.0
 
     def deformed(self, random: np.random.Generator) -> Refined:
@@ -106,22 +114,50 @@ def refine(series: TiltSeries, phases: Segmentation, *, search: bool = True) -> 
         wanted, advice = f"(z, {series.data.shape[2:]})", "Segment a reconstruction of these data"
         raise GeometryError(expected("phases", wanted, phases.labels.shape, advice))
     shape = Shape.of(phases, series.channels)
-    fit = Fit(series, shape, holes_of(phases.mask(VOID)[shape.box]))
-    _settle(fit, COARSE_STEPS, finer=False)
-    fit = fit.redrawn() or fit
-    _settle(fit, COARSE_STEPS, finer=False)
-    _settle(fit, FINE_STEPS, finer=True)
-    if fit.close_idle_holes():
-        _settle(fit, FINE_STEPS, finer=True)
-    if search and not fit.holes and fit.open_hole():
-        _settle(fit, FINE_STEPS, finer=True)
+    fit = _fitted(Fit(series, shape, holes_of(phases.mask(VOID)[shape.box])), search)
     distances = fit.distances
     particle = shape.planted(shape.shares(distances), fit.densities)
-    return Refined(particle, replace(shape, distances=distances), fit.densities, fit.misfit())
+    shape = replace(shape, distances=distances)
+    return Refined(particle, shape, fit.densities, fit.misfit(), void_spread(fit))
+
+
+def _fitted(fit: Fit, search: bool) -> Fit:
+    """Shape the bodies, settle which holes there are, and finish."""
+    fit = _shaped(fit)
+    if (bare := without_idle_holes(fit)) is not fit:
+        fit = _shaped(bare)
+    _finish(fit)
+    if (bare := without_idle_holes(fit)) is not fit:
+        fit = bare
+        _settle(fit, FINE_STEPS, finer=True)
+    if search and not fit.holes and (hollow := with_missing_hole(fit)) is not fit:
+        fit = _shaped(hollow)
+        _finish(fit)
+    return fit
+
+
+def _shaped(fit: Fit) -> Fit:
+    """Step with every boundary by itself, and draw the bodies anew as long as the fit gains by it."""
+    _settle(fit, COARSE_STEPS, finer=False)
+    for _ in range(DRAWINGS):
+        other = fit.redrawn()
+        if other is None:
+            break
+        _settle(other, COARSE_STEPS, finer=False)
+        if fit.cost() - other.cost() < REDRAWN_NATS:
+            break
+        fit = other
+    return fit
+
+
+def _finish(fit: Fit) -> None:
+    """Step with what all boundaries share, as far as the data ask for that."""
+    fit.weigh_finer()
+    _settle(fit, FINE_STEPS, finer=True)
 
 
 def _settle(fit: Fit, most: int, *, finer: bool) -> None:
     """Step until a step gains next to nothing."""
     for _ in range(most):
-        if fit.step(finer) < SETTLED_NATS:
+        if fit.step(finer) < (SETTLED_NATS if finer else SHAPED_NATS):
             break

@@ -8,6 +8,7 @@ particle without its corners has the wrong densities. The radius that holds as m
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from scipy.ndimage import map_coordinates
@@ -30,15 +31,35 @@ def centre_of(share: F32) -> F64:
 
 def radii_of(share: F32, centre_px: F64) -> F64:
     """Harmonics ((SHARED_DEGREE + 1)²,) of the radius of a body (z, y, x) about a centre; its mean comes first."""
-    step = np.arange(DIRECTIONS) + 0.5
-    z, turn = 1 - 2 * step / DIRECTIONS, np.pi * (1 + 5**0.5) * step  # a Fibonacci lattice: equal areas
-    directions = np.stack([z, *((1 - z**2) ** 0.5 * f(turn) for f in (np.sin, np.cos))])
-    r = np.arange(RAY_STEP_PX / 2, _reach(share, centre_px), RAY_STEP_PX)
-    at = centre_px[:, None, None] + directions[:, :, None] * r
-    inside = map_coordinates(share, at, order=1)  # (n, r)
-    radius = (3 * RAY_STEP_PX * (inside * r**2).sum(axis=1)) ** (1 / 3)
-    found: F64 = harmonics(directions, SHARED_DEGREE) @ radius / DIRECTIONS
+    found: F64 = harmonics(lattice(), SHARED_DEGREE) @ seen_from(share, centre_px) / DIRECTIONS
     return found
+
+
+@cache
+def lattice() -> F64:
+    """Directions (3, n) evenly over the sphere: a Fibonacci lattice."""
+    step = np.arange(DIRECTIONS) + 0.5
+    z, turn = 1 - 2 * step / DIRECTIONS, np.pi * (1 + 5**0.5) * step
+    directions = np.stack([z, *((1 - z**2) ** 0.5 * f(turn) for f in (np.sin, np.cos))])
+    directions.flags.writeable = False
+    return directions
+
+
+def seen_from(share: F32, centre_px: F64) -> F64:
+    """Radius (n,) of a body (z, y, x) in every direction of `lattice`, by how much of it lies there."""
+    r = np.arange(RAY_STEP_PX / 2, _reach(share, centre_px), RAY_STEP_PX)
+    at = centre_px[:, None, None] + lattice()[:, :, None] * r
+    inside = map_coordinates(share, at, order=1)  # (n, r)
+    return np.asarray((3 * RAY_STEP_PX * (inside * r**2).sum(axis=1)) ** (1 / 3))
+
+
+def common_centre(shares: Sequence[F32]) -> F64 | None:
+    """Centre of mass of the first of some bodies, where all of them are; None for two bodies side by side."""
+    if not all((one > 0.5).any() for one in shares):
+        return None
+    centre = centre_of(shares[0])
+    middle = tuple(np.rint(centre).astype(int))
+    return centre if min(one[middle] for one in shares) > 0.5 else None
 
 
 def star(radii: F64, centre_px: F64, shape: tuple[int, ...]) -> F32:
@@ -47,19 +68,17 @@ def star(radii: F64, centre_px: F64, shape: tuple[int, ...]) -> F32:
     return inside
 
 
-def bodies_as_stars(shares: Sequence[F32]) -> list[F32] | None:
+def bodies_as_stars(shares: Sequence[F32], finest: int = SHARED_DEGREE) -> list[F32] | None:
     """Distances of bodies that enclose each other, the outermost first; None where its centre does not see all of them.
 
     What is finer than `OWN_DEGREE` is noise in every body but the outermost, which is known best: they take it from
-    that.
+    that. Nothing is finer than ``finest``.
     """
-    if not all((one > 0.5).any() for one in shares):
+    centre = common_centre(shares)
+    if centre is None:
         return None
-    centre = centre_of(shares[0])
-    middle = tuple(np.rint(centre).astype(int))
-    if min(one[middle] for one in shares) <= 0.5:
-        return None  # two bodies side by side
     radii = np.stack([radii_of(one, centre) for one in shares])
+    radii[:, degrees(SHARED_DEGREE) > finest] = 0
     finer = degrees(SHARED_DEGREE) > OWN_DEGREE
     radii[:, finer] = radii[0, finer] * (radii[:, :1] / radii[0, 0])
     drawn = list(_stars(radii, centre, shares[0].shape))

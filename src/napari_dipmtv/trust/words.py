@@ -54,6 +54,8 @@ def report_text(report: TrustReport) -> str:
         blocks.append("Likelihood of a void\n" + cavity_text(report.cavity))
     if report.null is not None:
         blocks.append("Null test\n" + null_text(report.null))
+    if which := which_counts(report):
+        blocks.append("Which verdict counts\n" + which)
     if report.detection is not None:
         blocks.append("Detection\n" + detection_text(report.detection))
     if report.resolution is not None:
@@ -79,6 +81,31 @@ def report_text(report: TrustReport) -> str:
     if report.notes:
         blocks.append("Notes\n" + "\n".join(report.notes))
     return "\n\n".join(blocks) + "\n"
+
+
+def which_counts(report: TrustReport) -> str:
+    """Which verdict counts, and why, where likelihood and repeats disagree about a void; empty where they agree."""
+    null, found = report.null, report.cavity
+    if null is None or found is None or null.feature != "void" or not null.repeats or not len(found.null):
+        return ""
+    shown = null.p_anywhere <= SEEN
+    if shown == found.exceeds:
+        return ""
+    if found.apart_nm > max(found.size_nm, null.size_nm):
+        return (
+            "Likelihood and repeats judge two places, which lie "
+            f"{found.apart_nm:.2g} nm apart: neither verdict says anything about the place of the other."
+        )
+    asks = (
+        "the likelihood asks whether the data demand the void, the repeats only whether a picture by "
+        f"{report.repeat_method} can be believed by itself"
+    )
+    if found.exceeds:
+        return f"The likelihood counts, and it says yes: {asks}, and such a picture alone does not show it."
+    return (
+        f"The likelihood counts, and it says no: {asks}. The picture shows more than noise makes, but a particle "
+        "without the void explains the data nearly as well; do not claim the void."
+    )
 
 
 def cavity_text(found: CavityTest) -> str:
@@ -273,6 +300,8 @@ def answers(report: TrustReport) -> list[tuple[bool | None, str]]:
         first, *rest = cavity_text(report.cavity).splitlines()
         caveats = [line for line in rest if line.startswith("No void is segmented")]
         said.append((report.cavity.exceeds, " ".join([first, *caveats])))
+    if which := which_counts(report):
+        said.append((None, which))
     if report.detection is not None and report.detection.tried.sum():
         said.append((None, detection_text(report.detection).splitlines()[0]))
     return said

@@ -1,0 +1,220 @@
+"""The simulator and the spectra stage to the tables of ``docs/spectra.md``, written into the page between their marks.
+
+``python scripts/spectra_tables.py [name ...]`` makes the named ones, or all: a quarter of an hour of one core.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from napari_dipmtv import pipeline
+from napari_dipmtv.data import F32, F64, SpectrumSeries
+from napari_dipmtv.phantom import Simulation, simulate
+from napari_dipmtv.settings.simulation import SimulationSettings
+from napari_dipmtv.settings.spectra import ReferenceSettings
+from napari_dipmtv.spectra import MReferences, Unmixed, given_l_references, m_references, prepare, unmix
+from napari_dipmtv.spectra.deconvolve import SINGLE
+from napari_dipmtv.spectra.energy_offset import ENERGY_OFFSET
+from napari_dipmtv.states import run
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "spectra"))
+from coverage_study import LEVELS, coverage  # noqa: E402 - the same study as in the tests
+
+PAGE = ROOT / "docs/spectra.md"
+THREE_VIEWS = {"tilt_start_deg": -35, "tilt_stop_deg": 35, "tilt_step_deg": 35}
+SPHERE = {"shape": "sphere"}
+PARTICLES: tuple[tuple[str, bool, dict[str, object]], ...] = (
+    ("cube", True, {"seed": 251}),
+    ("cube", False, {"seed": 252}),
+    ("sphere of 30 nm", False, {"seed": 253, "phantom": {**SPHERE, "size_nm": 30}}),
+    ("cube with a shell of 4 nm", True, {"seed": 254, "phantom": {"shell_nm": 4, "rotation_z_deg": 25}}),
+    ("sphere", True, {"seed": 255, "phantom": SPHERE}),
+    ("cube with a skin of 3 nm", True, {"seed": 256, "phantom": {"skin_nm": 3, "rotation_x_deg": -8}}),
+    ("turned cube", False, {"seed": 257, "phantom": {"rotation_x_deg": 14}}),
+    ("sphere with a shell of 4 nm", False, {"seed": 258, "phantom": {**SPHERE, "shell_nm": 4}}),
+    ("cube without a void", True, {"seed": 259, "phantom": {"void_radius_nm": 0}}),
+    ("turned cube with a shell of 8 nm", True, {"seed": 260, "phantom": {"shell_nm": 8, "rotation_y_deg": 20}}),
+)  # fmt: skip
+
+
+def coverages() -> Iterator[str]:
+    """How often the error bars hold the truth, and the bias of the metal."""
+    yield "| edge electrons | FeO 68 % / 95 % | Fe₃O₄ 68 % / 95 % | their sum 68 % / 95 % | bias of the sum |"
+    yield "| --- | --- | --- | --- | --- |"
+    for level in LEVELS:
+        found = coverage(level, side=96)
+        shares = [f"{a:.1%} / {b:.1%}" for a, b in zip(found.within_68, found.within_95, strict=True)]
+        bias = f"{found.bias[2]:+.1%} ± {found.bias_error[2]:.1%}"
+        yield f"| {level} | {' | '.join(shares)} | {bias} |"
+
+
+def systematic() -> Iterator[str]:
+    """What is left in whole series of a dose at which noise is nothing, with and without what takes it away."""
+    simulation = simulate(SimulationSettings(dose_e_per_a2=1e7, **THREE_VIEWS))
+    series = run(prepare(simulation.series)).value
+    rounded, recorded = without(series, ENERGY_OFFSET), with_core(series, SINGLE)
+    learnt = taught_by_true(series, simulation)
+    true = MReferences(simulation.m_references, learnt.window_ev, learnt.exponents, 1.0)
+    yield "| | FeO | Fe₃O₄ | scatter of FeO per pixel | chi-square |"
+    yield "| --- | --- | --- | --- | --- |"
+    for words, spectra, references in (
+        ("true references, the drift rounded to whole channels", rounded, true),
+        ("true references, references moved by the rest (this version)", series, true),
+        ("M references taught by true L, core loss as recorded", series, taught_by_true(recorded, simulation)),
+        ("M references taught by true L, plural scattering of the edges known (this version)", series, learnt),
+    ):  # fmt: skip
+        yield f"| {words} | {' | '.join(judged(run(unmix(spectra, references)).value, simulation))} |"
+
+
+def at_the_usual_dose() -> Iterator[str]:
+    """The last of these at 1e5 e/Å²."""
+    simulation = simulate(SimulationSettings(**THREE_VIEWS))
+    series = run(prepare(simulation.series)).value
+    learnt = taught_by_true(series, simulation)
+    feo, fe3o4, scatter, chi_square = judged(run(unmix(series, learnt)).value, simulation)
+    same = []
+    for found, planted in zip(learnt.spectra, simulation.m_references, strict=True):
+        inside = found.energy.window(51, 78)
+        wanted = np.interp(found.energy.values[inside], planted.energy.values, planted.intensity)
+        same.append(float(np.corrcoef(found.intensity[inside], wanted)[0, 1]))
+    yield (
+        f"At 1e5 e/Å² taught M references give FeO {feo}, Fe₃O₄ {fe3o4}, a scatter of {scatter} per pixel and a "
+        f"chi-square of {chi_square}; they correlate with the true ones by {same[0]:.4f} and {same[1]:.4f}."
+    )
+
+
+def purification() -> Iterator[str]:
+    """Bias of both maps by extreme pixels and by voxels, and what is left of the other phase in each reference."""
+    yield "| particle | FeO, Fe₃O₄ by extreme pixels | by voxels | other phase left in FeO, in Fe₃O₄ |"
+    yield "| --- | --- | --- | --- |"
+    biases, lefts, pulls = [], [], []
+    for name, by_regions, particle in PARTICLES:
+        simulation = simulate(SimulationSettings.from_mapping(particle))
+        series = run(prepare(simulation.series)).value
+        source = simulation.regions if by_regions else "auto"
+        states = list(pipeline.reference_states(series, source, ReferenceSettings(purify="volume")))
+        by_pixels, by_voxels = (
+            run(unmix(series, state.snapshot().m)).value.maps.data for state in (states[0], states[-1])
+        )
+        left, told = left_over(by_voxels, simulation), states[-1].snapshot().l.ranges
+        biases.append(bias(by_voxels, simulation))
+        lefts.append(left)
+        pulls.append(left / [one.most / 2 for one in told])
+        cells = [f"{one[0]:+.1%}, {one[1]:+.1%}" for one in (bias(by_pixels, simulation), biases[-1])]
+        cells.append(f"{left[0]:+.1%}, {left[1]:+.1%}")
+        yield f"| {name}, {'regions' if by_regions else '`auto`'} | {' | '.join(cells)} |"
+    each = np.array(biases)
+    mean, error = each.mean(axis=0), each.std(axis=0, ddof=1) / np.sqrt(len(each))
+    rms, pull = np.sqrt((each**2).mean(axis=0)), np.abs(np.array(pulls))
+    means = " and ".join(f"{m:+.1%} ± {e:.1%}" for m, e in zip(mean, error, strict=True))
+    yield ""
+    yield (
+        f"Mean {means}, root mean square {rms[0]:.1%} and {rms[1]:.1%}; {int((np.abs(each) < 0.02).all(axis=1).sum())} "
+        f"of {len(each)} particles have both maps within 2 %. What is left has a root mean square of "
+        f"{np.sqrt(np.mean(np.square(lefts))):.1%}; it lies within one stated standard deviation in "
+        f"{int((pull < 1).sum())} and within two in {int((pull < 2).sum())} of {pull.size}."
+    )
+
+
+TABLES = {
+    "coverage": coverages,
+    "systematic": systematic,
+    "usual dose": at_the_usual_dose,
+    "purification": purification,
+}
+
+
+def matter(simulation: Simulation) -> np.ndarray:
+    """Pixels (t, y, x) with at least half of the metal of the brightest."""
+    metal = simulation.fe_maps.data.sum(axis=0)
+    return np.asarray(metal > 0.5 * np.percentile(metal, 99))
+
+
+def bias(found: F32, simulation: Simulation) -> F64:
+    """Relative error (2,) of the sum of each map (c, t, y, x) over the matter, that of both together taken as 1."""
+    inside, true = matter(simulation), simulation.fe_maps.data
+    ratios = found[:, inside].sum(axis=1) / true[:, inside].sum(axis=1)
+    return np.asarray(ratios / (found[:, inside].sum() / true[:, inside].sum()) - 1, dtype=np.float64)
+
+
+def left_over(found: F32, simulation: Simulation) -> F64:
+    """Share (2,) of the other phase that is left in the reference of each, by the true maps."""
+    inside = matter(simulation)
+    true = simulation.fe_maps.data[:, inside].astype(np.float64)
+    mixing = np.linalg.lstsq(true.T, found[:, inside].T.astype(np.float64), rcond=None)[0]  # (phase, map)
+    shares = np.linalg.inv(mixing / mixing.sum(axis=1, keepdims=True))  # rows: references in terms of phases
+    return np.array([shares[0, 1], shares[1, 0]])
+
+
+def judged(unmixed: Unmixed, simulation: Simulation) -> tuple[str, str, str, str]:
+    """Bias of both maps, with the worst view of FeO, the scatter of FeO per pixel, and the chi-square."""
+    inside, true, found = matter(simulation), simulation.fe_maps.data, unmixed.maps.data
+    whole = found[:, inside].sum() / true[:, inside].sum()
+    views = [f[m].sum() / t[m].sum() / whole - 1 for f, t, m in zip(found[0], true[0], inside, strict=True)]
+    worst = max(views, key=abs)
+    feo, fe3o4 = bias(found, simulation)
+    scatter = np.sqrt(np.mean((found[0] / whole - true[0])[inside] ** 2)) / true[0][inside].mean()
+    chi_square = float(np.median(unmixed.chi_square[inside]))
+    return f"{feo:+.1%} (worst view {worst:+.1%})", f"{fe3o4:+.1%}", f"{scatter:.1%}", f"{chi_square:.2f}"
+
+
+def taught_by_true(series: SpectrumSeries, simulation: Simulation) -> MReferences:
+    """M references that the true L references teach."""
+    return m_references(series, given_l_references(series, simulation.l_references))
+
+
+def without(series: SpectrumSeries, key: str) -> SpectrumSeries:
+    """The series with one thing forgotten that its low loss knows."""
+    pairs = (
+        replace(
+            pair,
+            low_loss=pair.low_loss.replace(
+                metadata={name: value for name, value in pair.low_loss.metadata.items() if name != key}
+            ),
+        )
+        for pair in series.tilts
+    )
+    return SpectrumSeries(tuple(pairs))
+
+
+def with_core(series: SpectrumSeries, key: str) -> SpectrumSeries:
+    """The series with its core loss taken for something."""
+    pairs = (
+        replace(pair, core_loss=pair.core_loss.replace(metadata={**pair.core_loss.metadata, key: True}))
+        for pair in series.tilts
+    )
+    return SpectrumSeries(tuple(pairs))
+
+
+def put(name: str, lines: Iterator[str]) -> None:
+    """Write lines between ``<!-- table: name -->`` and ``<!-- end -->`` of the page, and print them as they come."""
+    made = []
+    for line in lines:
+        print(line, flush=True)
+        made.extend([line] if line.startswith("|") else textwrap.wrap(line, 124) or [""])
+    mark = f"<!-- table: {name} -->"
+    page = PAGE.read_text(encoding="utf-8")
+    text, count = re.subn(
+        rf"(?s){re.escape(mark)}\n.*?<!-- end -->", lambda _: "\n".join((mark, *made, "<!-- end -->")), page
+    )
+    if count != 1:
+        raise SystemExit(f"{PAGE}: expected one '{mark}', got {count}. Put it where the table belongs.")
+    PAGE.write_text(text, encoding="utf-8")
+
+
+def main(names: list[str]) -> None:
+    """Make the named tables, or all."""
+    for name in names or TABLES:
+        put(name, TABLES[name]())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,148 @@
+"""Layer data to layers that are added, brought to new data and removed, piece by piece; a part of `layers.Layers`.
+
+Layers are held as objects; a layer that somebody deleted is not touched again, and a renamed one is still known.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_dipmtv._napari.seen import Seen
+from napari_dipmtv._napari.turns import ALONE, Pieces, aside
+from napari_dipmtv.data import F32
+from napari_dipmtv.errors import InputError, expected
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image, Layer
+
+
+class Adding(Seen):
+    """Writes one viewer; holds it weakly, so that a closed window is free to go."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__(viewer)
+        warm_up()
+        # name and contrast limits that were set here last: where they differ now, somebody has changed them
+        self._set: weakref.WeakKeyDictionary[Layer, tuple[str, tuple[float, ...]]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._doomed: list[Layer] = []  # to be removed
+
+    @property
+    def viewer(self) -> ViewerModel:
+        """The viewer, while it lives."""
+        viewer = self._viewer()
+        if viewer is None:
+            raise InputError(expected("viewer", "an open window", "a closed one", "Open the plugin again"))
+        return viewer
+
+    def _bring(
+        self, group: str, layers: Mapping[str, tuple[Any, dict[str, Any]]], revive: bool = True
+    ) -> Pieces:
+        """Bring a group to these layers (data, looks), hidden where they are new; others of the group go.
+
+        Layers that somebody has deleted come back where ``revive`` says so.
+        """
+        from napari.layers import Image
+
+        held = self._held[group]
+        self._doom({key: held.pop(key) for key in set(held) - set(layers)})
+        yield from self._removing()
+        for key, (data, looks) in layers.items():
+            layer = self._living(held.get(key)) or self._adopted(group, looks["name"])
+            if layer is not None:
+                held[key] = layer
+                yield from self._refill(layer, data, looks)
+            elif revive or key not in held:
+                hidden = looks | {"visible": False}
+                layer = yield from aside(lambda data=data, hidden=hidden: Image(data, **hidden))
+                yield from self._insert(layer, held, key)
+                self._set[layer] = (layer.name, tuple(layer.contrast_limits))
+                self._cut_open(layer)
+                yield
+
+    def _refill(self, layer: Image, data: F32, looks: dict[str, Any]) -> Pieces:
+        """Bring an image layer to new data; name and limits that somebody has changed stay as they are."""
+        if layer.data is not data:
+            layer.data = data
+            for place in ("scale", "translate"):
+                # each costs napari as much as new data, also when it stays the same
+                if tuple(getattr(layer, place)) != tuple(looks[place]):
+                    setattr(layer, place, looks[place])
+            yield
+        name, limits = self._set.get(layer, (layer.name, tuple(layer.contrast_limits)))
+        if tuple(layer.contrast_limits) == limits:
+            layer.contrast_limits_range = layer.contrast_limits = looks["contrast_limits"]
+            layer.iso_threshold = looks.get("iso_threshold", layer.iso_threshold)
+            limits = tuple(layer.contrast_limits)
+        if layer.name == name:
+            layer.name = looks["name"]
+            name = layer.name
+        self._set[layer] = (name, limits)
+        yield
+
+    def _insert(self, layer: Layer, held: dict[str, Layer], key: str) -> Pieces:
+        """Add a layer and hold it: sliders first in an empty viewer, then the layer, then its controls.
+
+        napari would do all in one call. It selects what it adds and shows the controls of it, so it is told of the
+        selection only afterwards.
+        """
+        viewer, chosen = self.viewer, self.viewer.layers.selection
+        if not viewer.layers and layer.ndim > viewer.dims.ndim:
+            viewer.dims.ndim = layer.ndim
+            yield ALONE
+        held[key] = layer
+        active, several = chosen.active, set(chosen)
+        with chosen.events.blocker_all():
+            viewer.add_layer(layer)
+            chosen.active = active
+            if active is None:
+                chosen.update(several)
+        yield ALONE
+        if layer in viewer.layers:
+            chosen.active = layer
+        yield
+
+    def _adopted(self, group: str, name: str) -> Any:
+        """A layer that napari has added for this plugin, as sample data, and that nobody holds yet."""
+        held = [layer for members in self._held.values() for layer in members.values()]
+        return next(
+            (
+                layer
+                for layer in self.viewer.layers
+                if layer.name == name and layer.metadata.get("dipmtv") == group and layer not in held
+            ),
+            None,
+        )
+
+    def _doom(self, members: Mapping[str, Layer]) -> None:
+        """Have layers removed before anything else is shown that has not begun yet."""
+        self._doomed += members.values()
+        if self._doomed and not self.waits("remove"):
+            self.take("remove", self._removing())
+
+    def _removing(self) -> Pieces:
+        """Remove what is doomed, as one change: napari looks for garbage after each."""
+        while self._doomed:
+            with self.viewer.layers.batched_update():
+                while self._doomed:
+                    layer = self._doomed.pop()
+                    if layer in self.viewer.layers:
+                        self.viewer.layers.remove(layer)
+                        yield
+                yield ALONE
+            yield ALONE
+
+
+@cache
+def warm_up() -> None:
+    """Have napari read its table of units, 0.15 s once: while a dock opens, not when the first layer comes."""
+    from napari.layers import Image
+
+    Image(np.zeros((1, 1), np.float32), units=("nm", "nm"))

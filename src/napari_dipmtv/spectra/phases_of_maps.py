@@ -1,0 +1,162 @@
+"""Maps of two phases to volumes, to the particle that explains them, and to simulated measurements of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_dipmtv.data import F32, F64, TiltSeries, Volume
+from napari_dipmtv.errors import InputError, expected
+
+# share of the other reference by which the cone of the maps is opened: pure voxels stay above zero
+WIDEN = np.array([[0.8, 0.2], [0.2, 0.8]])
+FEWEST_VOXELS = 50
+ON_THE_GRID = 0.02  # of the sine of twice the tilt: rays along the rows of voxels are not spread
+SLACK = 0.1  # of the mean variance, added to every pixel: none outweighs all others
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TwoPhases:
+    """Two phases that explain two maps, phase i being that of map i.
+
+    Attributes
+    ----------
+    shares : float32 array (2, z, y, x)
+        Of each voxel that a phase fills.
+    densities : float64 array (2, c)
+        What a whole voxel of each phase holds of each map.
+    misfit : float
+        Squared residual over its variance, per datum.
+    """
+
+    shares: F32
+    densities: F64
+    misfit: float
+
+    @property
+    def composition(self) -> F64:
+        """Shares (2, c) of the maps in each phase; rows of sum 1."""
+        return np.asarray(self.densities / self.densities.sum(axis=1, keepdims=True))
+
+
+Reconstruct = Callable[[TiltSeries], Volume]
+Explain = Callable[[TiltSeries, Volume], TwoPhases]
+
+
+def as_projected(series: TiltSeries) -> TiltSeries:
+    """Blur maps along x as the projector blurs a particle, so that thin layers hold as much in both.
+
+    Rays read linearly between voxels. A place at a share f of the way spreads by a variance of f (1 - f), 1/6 on
+    average, across the steeper direction of the ray; at 0 deg rays meet the voxels.
+    """
+    tilts = np.deg2rad(series.tilts_deg)
+    across = np.maximum(np.abs(np.cos(tilts)), np.abs(np.sin(tilts)))
+    variance = np.where(np.abs(np.sin(2 * tilts)) < ON_THE_GRID, 0.0, across**2 / 6)[
+        :, None, None
+    ]  # (t, 1, 1)
+
+    def beside(values: NDArray[Any], by: int) -> NDArray[Any]:
+        return np.take(values, np.clip(np.arange(values.shape[-1]) + by, 0, values.shape[-1] - 1), axis=-1)
+
+    left, right = beside(series.data, -1), beside(series.data, 1)
+    data = series.data + variance * (0.5 * (left + right) - series.data)
+    if series.valid is not None:
+        whole = series.valid & beside(series.valid, -1) & beside(series.valid, 1)
+        data = np.where(whole, data, series.data)
+    return series.replace(data=data.astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rough:
+    """Voxels (2, z, y, x) of each phase by a threshold, the share (z, y, x) that decided, and the composition."""
+
+    phases: F32
+    share: F32
+    composition: F64
+
+
+class Views:
+    """The maps of one series, as they are reconstructed and explained."""
+
+    def __init__(self, series: TiltSeries, reconstruct: Reconstruct, explain: Explain) -> None:
+        from napari_dipmtv.projection.geometry import Geometry
+        from napari_dipmtv.projection.sparse import SparseProjector
+
+        self.series, self.reconstruct, self.explain = as_projected(series), reconstruct, explain
+        self.projector = SparseProjector(Geometry.of_series(series))
+        assert series.covariance is not None
+        self.covariance = series.covariance.astype(np.float64)  # (c, c, t, y, x)
+        self.valid = np.ones(series.data.shape[1:], bool) if series.valid is None else series.valid
+        slack = SLACK * np.einsum("cctyx->tyx", self.covariance)[self.valid].mean() / 2
+        self.weighed = self.covariance + slack * np.eye(2)[:, :, None, None, None]
+        self.precision = np.linalg.inv(np.moveaxis(self.weighed[:, :, self.valid], -1, 0))  # (p, c, c)
+
+    def remixed(self, data: F32, mixing: F64) -> TiltSeries:
+        """Maps of other mixtures (2, c) of the same channels."""
+        return self.series.replace(
+            data=np.einsum("ab,btyx->atyx", mixing, data).astype(np.float32),
+            covariance=np.einsum("ab,bctyx,dc->adtyx", mixing, self.weighed, mixing).astype(np.float32),
+        )
+
+    def rough(self, data: F32) -> Rough:
+        """Reconstruct maps (c, t, y, x), give each voxel of matter to a phase, and regress the maps on the phases."""
+        volume = self.reconstruct(self.remixed(data, WIDEN)).data.astype(np.float64)
+        x = np.einsum("ab,bzyx->azyx", np.linalg.inv(WIDEN), volume)
+        metal = x.sum(axis=0)
+        matter = metal > 0.5 * np.median(metal[metal > 0.3 * metal.max()])
+        share = np.where(matter, x[0] / np.where(matter, metal, 1.0), np.nan)
+        first = share > np.nanpercentile(share, (5, 95)).mean()
+        phases = np.stack([first, matter & ~first]).astype(np.float32)
+        _check_voxels((int(phases[0].sum()), int(phases[1].sum())))
+        return Rough(phases, share.astype(np.float32), self.regress(phases, data)[0])
+
+    def regress(self, phases: F32, data: F32) -> tuple[F64, F64]:
+        """Regress maps on projections of phases: shares (2, c) in a voxel of each, standard deviation (2,)."""
+        p = self.project(phases)[:, self.valid]
+        y = data[:, self.valid].astype(np.float64)
+        gram = np.einsum("ap,pcd,bp->acbd", p, self.precision, p, optimize=True).reshape(4, 4)
+        right = np.einsum("ap,pcd,dp->ac", p, self.precision, y, optimize=True).reshape(4)
+        content = np.linalg.solve(gram, right).reshape(2, 2)
+        metal = content.sum(axis=1)
+        shares = content / metal[:, None]
+        slopes = (np.array([1.0, 0.0]) - shares[:, :1]) / metal[:, None]  # of the first share, (2, c)
+        blocks = np.linalg.inv(gram).reshape(2, 2, 2, 2)
+        return shares, np.sqrt(np.einsum("ac,acad,ad->a", slopes, blocks, slopes))
+
+    def estimate(self, data: F32, rough: Rough) -> TwoPhases:
+        """Find the phases that explain maps (c, t, y, x), in maps of what they roughly hold."""
+        mixing = WIDEN @ np.linalg.inv(rough.composition).T
+        maps = self.remixed(data, mixing)
+        wide = self.reconstruct(maps)
+        apart = np.einsum("ab,bzyx->azyx", np.linalg.inv(WIDEN), wide.data)
+        found = self.explain(maps, wide.replace(data=np.maximum(apart, 0).astype(np.float32)))
+        return replace(found, densities=found.densities @ np.linalg.inv(mixing).T)
+
+    def measured_again(self, particle: TwoPhases, random: np.random.Generator) -> TwoPhases:
+        """Estimate from maps of a known particle with the noise of the series."""
+        clean = np.einsum("ac,atyx->ctyx", particle.densities, self.project(particle.shares))
+        data = np.asarray(clean + self.noise(random), dtype=np.float32)
+        return self.estimate(data, self.rough(data))
+
+    def noise(self, random: np.random.Generator) -> F64:
+        """Noise (c, t, y, x) of the covariance of the series."""
+        values, vectors = np.linalg.eigh(np.moveaxis(self.covariance, (0, 1), (-2, -1)))
+        draws = random.standard_normal(values.shape) * np.sqrt(np.maximum(values, 0.0))
+        return np.asarray(np.moveaxis((vectors @ draws[..., None])[..., 0], -1, 0))
+
+    def project(self, phases: F32) -> F64:
+        """Projections (2, t, y, x)."""
+        import torch
+
+        return np.asarray(self.projector(torch.from_numpy(phases)).numpy(), dtype=np.float64)
+
+
+def _check_voxels(counted: tuple[int, int]) -> None:
+    if min(counted) < FEWEST_VOXELS:
+        wanted, got = f"at least {FEWEST_VOXELS}", " and ".join(map(str, counted))
+        advice = "Purify by extreme pixels or known shares"
+        raise InputError(expected("voxels of each phase", wanted, got, advice))
