@@ -94,8 +94,12 @@ class Adding(Seen):
         selection only afterwards.
         """
         viewer, chosen = self.viewer, self.viewer.layers.selection
-        if not viewer.layers and layer.ndim > viewer.dims.ndim:
-            viewer.dims.ndim = layer.ndim
+        ranges = _ranges_with(viewer, layer)
+        if ranges != tuple(
+            map(tuple, viewer.dims.range)
+        ):  # a slider that comes has the picture drawn again at once
+            viewer.dims.ndim = len(ranges)
+            viewer.dims.range = ranges
             yield ALONE
         held[key] = layer
         active, several = chosen.active, set(chosen)
@@ -138,6 +142,17 @@ class Adding(Seen):
                         yield
                 yield ALONE
             yield ALONE
+
+
+def _ranges_with(viewer: ViewerModel, layer: Layer) -> tuple[tuple[float, float, float], ...]:
+    """Start, stop and step of the sliders once a layer is there, whose axes are the last ones of the viewer."""
+    own = np.column_stack([*layer.extent.world, layer.extent.step])  # (axes, 3)
+    before = np.array(viewer.dims.range) if viewer.layers else own[:0]
+    axes = max(len(own), len(before))
+    both = np.full((2, axes, 3), np.nan)
+    both[0, axes - len(own) :], both[1, axes - len(before) :] = own, before
+    least, most = np.nanmin(both, axis=0), np.nanmax(both, axis=0)
+    return tuple(zip(least[:, 0].tolist(), most[:, 1].tolist(), least[:, 2].tolist(), strict=True))
 
 
 @cache
