@@ -145,8 +145,13 @@ class Adding(Seen):
 
 
 def _ranges_with(viewer: ViewerModel, layer: Layer) -> tuple[tuple[float, float, float], ...]:
-    """Start, stop and step of the sliders once a layer is there, whose axes are the last ones of the viewer."""
+    """Start, stop and step of the sliders once a layer is there, whose axes are the last ones of the viewer.
+
+    Those of now for a layer in which nothing is drawn, and for one of more axes than the layers that are there have.
+    """
     own = np.column_stack([*layer.extent.world, layer.extent.step])  # (axes, 3)
+    if np.isnan(own).any() or (viewer.layers and len(own) > viewer.dims.ndim):
+        return tuple(map(tuple, viewer.dims.range))
     before = np.array(viewer.dims.range) if viewer.layers else own[:0]
     axes = max(len(own), len(before))
     both = np.full((2, axes, 3), np.nan)
