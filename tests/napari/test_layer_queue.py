@@ -260,3 +260,13 @@ def test_f38_a_window_is_closed_while_layers_are_made(qapp: Any, tmp_path: Path)
     assert done.stdout.endswith("closed all\n")
     for word in ("wrapped C/C++", "QThread", "QObject::", "Traceback", "Aborted", "Segmentation"):
         assert word not in done.stderr, done.stderr
+
+
+def test_a_layer_that_goes_holds_nothing_any_more(live: Bench, qtbot: Any) -> None:
+    """Python may look for garbage much later; until then the layer itself stays in memory."""
+    live.session.load("maps", maps())
+    wait_for_layers(live, qtbot)
+    gone = live.viewer_for_test.layers["FeO"]
+    live.session.load("maps", maps().replace(channels=("Mn", "Co")))
+    assert wait_for_layers(live, qtbot) == ["Mn", "Co"]
+    assert gone.data.shape == (1,) * gone.ndim

@@ -139,6 +139,7 @@ class Adding(Seen):
                     layer = self._doomed.pop()
                     if layer in self.viewer.layers:
                         self.viewer.layers.remove(layer)
+                        _emptied(layer)
                         yield
                 yield ALONE
             yield ALONE
@@ -158,6 +159,14 @@ def _ranges_with(viewer: ViewerModel, layer: Layer) -> tuple[tuple[float, float,
     both[0, axes - len(own) :], both[1, axes - len(before) :] = own, before
     least, most = np.nanmin(both, axis=0), np.nanmax(both, axis=0)
     return tuple(zip(least[:, 0].tolist(), most[:, 1].tolist(), least[:, 2].tolist(), strict=True))
+
+
+def _emptied(layer: Layer) -> None:
+    """Free what a removed layer shows: the layer itself goes when Python looks for garbage next."""
+    from napari.layers import Image
+
+    if isinstance(layer, Image):
+        layer.data = np.zeros((1,) * layer.ndim, np.float32)
 
 
 @cache

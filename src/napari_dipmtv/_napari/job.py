@@ -205,7 +205,6 @@ class Job(QObject):
         self._timer.stop()
         self._worker = None
         self._release()
-        dropped = worker.discard or isinstance(outcome, str)
         if worker.discard:
             self.stopped.emit(self.run_id, None)
         elif isinstance(outcome, str):
@@ -215,10 +214,7 @@ class Job(QObject):
         else:
             self.finished.emit(self.run_id, outcome)
         self.ended.emit(self.run_id)
-        if dropped:
-            _release_later()
-        else:
-            garbage.release()
+        _release_later()
 
     def _release(self) -> None:
         if Job._busy is self:
@@ -226,7 +222,7 @@ class Job(QObject):
 
 
 def _release_later() -> None:
-    """Release when the layers of a dropped run are removed: napari looks for garbage then, of which all is newer."""
+    """Release when outdated layers are removed: napari looks for garbage then, among everything in memory if let."""
     if turns().busy:
         QTimer.singleShot(PIECES_MS, _release_later)
     else:
