@@ -16,6 +16,7 @@ from napari_dipmtv._napari.bench import Bench
 from napari_dipmtv._napari.edx_box import EdxBox
 from napari_dipmtv._napari.load_widget import LoadWidget
 from napari_dipmtv._napari.project_file import default_output
+from napari_dipmtv._napari.results_list import changed
 from napari_dipmtv.io.hspy import Axis, hspy_bytes
 from napari_dipmtv.io.project import EdxImages, Inputs, load_project
 from napari_dipmtv.settings.edx import EdxSettings
@@ -111,3 +112,9 @@ def test_a_wrong_folder_is_told(
         box.open_folder(tmp_path)
     assert len(told) == 1
     assert not bench.session.has("maps")
+
+
+def test_the_story_of_a_result_tells_of_images_that_have_no_usual_folder() -> None:
+    images = EdxImages(folder=Path("edx"), lines=("Fe_Ka",), bin_pixels=2)
+    assert changed(images) == {"Folder": Path("edx"), "Lines": ("Fe_Ka",), "Add up pixels": 2}
+    assert changed(images, images.replace(bin_pixels=1)) == {"Add up pixels": 2}

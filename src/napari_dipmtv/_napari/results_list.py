@@ -92,10 +92,12 @@ class ResultsList(QWidget):
 
 def changed(settings: StageSettings, usual: StageSettings | None = None) -> dict[str, object]:
     """What differs from the usual settings, those of the model where none are given, by title."""
-    usual = type(settings)() if usual is None else usual
+    usual = (
+        type(settings).model_construct() if usual is None else usual
+    )  # what a model requires has no default
     found: dict[str, object] = {}
     for knob in knobs(type(settings)):
-        value, default = getattr(settings, knob.name), getattr(usual, knob.name)
+        value, default = getattr(settings, knob.name), getattr(usual, knob.name, None)
         if isinstance(value, StageSettings):
             found |= {f"{knob.title}: {title}": inner for title, inner in changed(value, default).items()}
         elif value != default:
