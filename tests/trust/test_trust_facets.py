@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from turned_cube import CUBE
 
 from napari_dipmtv.phantom import make_segmentation, make_volume, true_measures
 from napari_dipmtv.phantom.shapes import PHASES, phase_fractions
-from napari_dipmtv.settings.phantom import PhantomSettings
 from napari_dipmtv.trust.evidence import SCALES, prior_scale
 from napari_dipmtv.trust.facets import bodies_as_facets
 from napari_dipmtv.trust.holes import Hole
@@ -15,19 +15,6 @@ from napari_dipmtv.trust.planted import Shape
 from napari_dipmtv.trust.refine import refine
 from napari_dipmtv.trust.stars import common_centre, seen_from
 from napari_dipmtv.trust.void import ball
-
-CUBE = PhantomSettings(
-    field_voxels=26,
-    size_nm=15.6,
-    skin_nm=1.6,
-    shell_nm=2.4,
-    void_radius_nm=2.3,
-    void_x_nm=0.4,
-    void_y_nm=0,
-    void_z_nm=-0.3,
-    rotation_y_deg=11,
-    rotation_z_deg=6,
-)
 
 
 def test_a_cube_has_six_facets_and_keeps_its_edges() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from turned_cube import CUBE
 
 from napari_dipmtv.data import Segmentation
 from napari_dipmtv.phantom import make_segmentation, make_volume, true_measures
@@ -16,19 +17,6 @@ from napari_dipmtv.trust.planted import Shape
 from napari_dipmtv.trust.refine import refine
 from napari_dipmtv.trust.stars import bodies_as_stars
 from napari_dipmtv.trust.void import ball
-
-CUBE = PhantomSettings(
-    field_voxels=26,
-    size_nm=15.6,
-    skin_nm=1.6,
-    shell_nm=2.4,
-    void_radius_nm=2.3,
-    void_x_nm=0.4,
-    void_y_nm=0,
-    void_z_nm=-0.3,
-    rotation_y_deg=11,
-    rotation_z_deg=6,
-)
 
 
 def test_every_separate_void_is_a_hole_of_its_size_and_a_small_one_is_a_ball() -> None:
