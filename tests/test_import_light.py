@@ -24,6 +24,12 @@ def test_nothing_heavy_is_imported(code: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_the_docks_leave_torch_to_the_first_run() -> None:
+    report = "import sys, napari_dipmtv._napari.main_widget; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_public_names_are_found_when_they_are_used() -> None:
     import napari_dipmtv
 

@@ -1,18 +1,15 @@
-"""Readers, writers and samples: what napari opens and saves comes back the same."""
+"""Readers and writers: what napari opens and saves comes back the same."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from napari.layers import Layer
 from plugin_fakes import CHANNELS, TILTS, cube, maps, series
 
-from napari_dipmtv._napari import sample_data
 from napari_dipmtv._napari.bench import bench_of
 from napari_dipmtv._napari.readers import get_folder_reader, get_spectrum_reader, get_stack_reader
 from napari_dipmtv._napari.writers import write_surface, write_volume
@@ -21,9 +18,6 @@ from napari_dipmtv.errors import InputError
 from napari_dipmtv.io.map_folder import save_maps
 from napari_dipmtv.io.spectrum_images import save_series
 from napari_dipmtv.io.volumes import load_labels, load_volume, save_labels, save_volume
-from napari_dipmtv.phantom import simulate
-from napari_dipmtv.settings.phantom import PhantomSettings
-from napari_dipmtv.settings.simulation import SimulationSettings
 
 
 def added(reader: Any, path: Path) -> ViewerModel:
@@ -128,44 +122,3 @@ def test_a_surface_in_nm_as_x_y_z(tmp_path: Path) -> None:
 def test_phases_saved_by_name_only(tmp_path: Path) -> None:
     save_labels(Segmentation(np.ones((3, 3, 3), np.uint8), {1: "FeO"}, 1.0), tmp_path / "labels.tif")
     assert get_folder_reader(str(tmp_path)) is None
-
-
-def test_the_nanocube_fills_the_session_of_the_viewer(
-    make_napari_viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small = SimulationSettings(
-        phantom=PhantomSettings(field_voxels=20, size_nm=12, shell_nm=2.5, void_radius_nm=1, void_x_nm=0),
-        tilt_step_deg=70,
-        core_binning=8,
-        dispersion_ev=0.5,
-    )
-    monkeypatch.setattr("napari_dipmtv._napari.demo_settings.demo_settings", lambda: small)
-    viewer = make_napari_viewer()
-    for data, looks, kind in sample_data.nanocube():
-        viewer.add_layer(Layer.create(data, looks, kind))
-    bench = bench_of(viewer)
-    session = bench.session
-    qtbot.waitUntil(lambda: session.has("series") and not bench.layers.busy, timeout=60_000)
-    assert [layer.name for layer in viewer.layers] == ["Low-loss sum", "Core-loss sum"]
-    assert session.value("series").tilts_deg == (-70, 0, 70)
-    assert set(session.demo_regions) == set(CHANNELS)
-    assert np.array_equal(
-        viewer.layers[1].data[1, 0], simulate(small).series.tilts[1].core_loss.counts.sum(axis=2)
-    )
-
-
-def test_the_needle_comes_with_its_angles(qtbot: Any) -> None:
-    pytest.importorskip("etspy", reason="the needle comes with ETSpy")
-    [(data, looks, _)] = sample_data.needle()
-    assert data.shape == (77, 1, 256, 256)
-    assert looks["metadata"]["tilts_deg"][0] == -76
-    assert looks["scale"][1:] == pytest.approx((3.36,) * 3)
-    mass = data[:, 0].sum(axis=1, dtype=float)  # across the tilt axis the mass of an aligned series stays put
-    centre = (mass * np.arange(256)).sum(axis=1) / mass.sum(axis=1)
-    assert centre.std() < 0.5
-
-
-def test_without_etspy_the_needle_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "etspy.datasets", None)
-    with pytest.raises(InputError, match=r"pip install 'napari-dipmtv\[etspy\]'"):
-        sample_data.needle()

@@ -238,7 +238,27 @@ def test_core_losses_alone_stay_what_they_are(
     monkeypatch.setattr("napari.current_viewer", lambda: viewer)
     files = sorted(file for file in folder.iterdir() if "core" in file.name)[:2]
     viewer.open(files, plugin="napari-dipmtv")
-    qtbot.wait(50)
-    assert len(viewer.layers) == 2
+    assert not viewer.layers  # no file is read while the window waits
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=60_000)
+    assert all(layer.data.any() for layer in viewer.layers)
     assert bench.empty
     assert not bench.job.running
+
+
+def test_a_bad_file_among_those_that_are_dropped_takes_no_other_with_it(
+    bench: Bench, qtbot: Any, folder: Path, npe2pm: Any, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from npe2 import PluginManifest
+
+    npe2pm.register(PluginManifest.from_file(repository / "napari.yaml"))
+    viewer = bench.viewer_for_test
+    monkeypatch.setattr("napari.current_viewer", lambda: viewer)
+    bad, good = sorted(file for file in folder.iterdir() if "core" in file.name)[:2]
+    bad.write_bytes(bad.read_bytes()[:100])
+    told: list[Any] = []
+    notification_manager.notification_ready.connect(told.append)
+    viewer.open([bad, good], plugin="napari-dipmtv")
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1 and not bench.layers.busy, timeout=60_000)
+    notification_manager.notification_ready.disconnect(told.append)
+    assert viewer.layers[0].metadata["path"] == str(good.resolve())
+    assert any(bad.name in each.message for each in told)

@@ -6,12 +6,14 @@ Layers are held as objects; a layer that somebody deleted is not touched again, 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_dipmtv._napari import garbage
 from napari_dipmtv._napari.seen import Seen
 from napari_dipmtv._napari.turns import ALONE, Pieces, aside
 from napari_dipmtv.data import F32
@@ -55,7 +57,11 @@ class Adding(Seen):
         self._doom({key: held.pop(key) for key in set(held) - set(layers)})
         yield from self._removing()
         for key, (data, looks) in layers.items():
-            layer = self._living(held.get(key)) or self._adopted(group, looks["name"])
+            layer, blank = self._living(held.get(key)), self._adopted(group, looks["name"])
+            if layer is not None and blank is not None:
+                self._doom({key: layer})
+                yield from self._removing()
+            layer = blank or layer
             if layer is not None:
                 held[key] = layer
                 yield from self._refill(layer, data, looks)
@@ -85,6 +91,10 @@ class Adding(Seen):
             layer.name = looks["name"]
             name = layer.name
         self._set[layer] = (name, limits)
+        # napari sets a copy; the tilts of other data are other ones
+        layer.metadata = {
+            key: value for key, value in (layer.metadata | looks["metadata"]).items() if key != "blank"
+        }
         yield
 
     def _insert(self, layer: Layer, held: dict[str, Layer], key: str) -> Pieces:
@@ -103,11 +113,13 @@ class Adding(Seen):
             yield ALONE
         held[key] = layer
         active, several = chosen.active, set(chosen)
-        with chosen.events.blocker_all():
-            viewer.add_layer(layer)
-            chosen.active = active
-            if active is None:
-                chosen.update(several)
+        with _one_change(viewer):  # drawn in the next turn
+            with chosen.events.blocker_all():
+                viewer.add_layer(layer)
+                chosen.active = active
+                if active is None:
+                    chosen.update(several)
+            yield ALONE
         yield ALONE
         if layer in viewer.layers:
             chosen.active = layer
@@ -120,10 +132,18 @@ class Adding(Seen):
             (
                 layer
                 for layer in self.viewer.layers
-                if layer.name == name and layer.metadata.get("dipmtv") == group and layer not in held
+                if layer.metadata.get("dipmtv") == group
+                and layer.metadata.get("blank", layer.name) == name
+                and layer not in held
             ),
             None,
         )
+
+    def drop_blanks(self, group: str) -> None:
+        """Have the layers removed that stand for those of a group, where nothing is about to fill them."""
+        if not self.waits(group):
+            blank = [layer for layer in self.viewer.layers if "blank" in layer.metadata]
+            self._doom({layer.name: layer for layer in blank if layer.metadata.get("dipmtv") == group})
 
     def _doom(self, members: Mapping[str, Layer]) -> None:
         """Have layers removed before anything else is shown that has not begun yet."""
@@ -134,7 +154,7 @@ class Adding(Seen):
     def _removing(self) -> Pieces:
         """Remove what is doomed, as one change: napari looks for garbage after each."""
         while self._doomed:
-            with self.viewer.layers.batched_update():
+            with _one_change(self.viewer):
                 while self._doomed:
                     layer = self._doomed.pop()
                     if layer in self.viewer.layers:
@@ -143,6 +163,17 @@ class Adding(Seen):
                         yield
                 yield ALONE
             yield ALONE
+
+
+@contextmanager
+def _one_change(viewer: ViewerModel) -> Iterator[None]:
+    """Change the list of layers; at the end napari draws, and looks for garbage, which is held back meanwhile."""
+    garbage.hold()
+    try:
+        with viewer.layers.batched_update():
+            yield
+    finally:
+        garbage.release()
 
 
 def _ranges_with(viewer: ViewerModel, layer: Layer) -> tuple[tuple[float, float, float], ...]:

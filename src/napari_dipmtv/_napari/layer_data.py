@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LayerData = tuple[Any, dict[str, Any], str]
 
 MOST_SPECTRA_BYTES = 2**30  # shown with an energy slider up to this size
+SUMS = ("Low-loss sum", "Core-loss sum")
 ISO_LEVEL = 0.5  # of the typical density inside the object
 # safe for colour-blind eyes; two of them add up to near white where both are strong
 COLORMAPS = ("bop orange", "bop blue", "bop purple", "green", "yellow", "gray")
@@ -34,14 +35,12 @@ def sum_maps(series: SpectrumSeries) -> ChannelMaps:
     """Low-loss and core-loss totals of every pixel as maps."""
     low = np.stack([np.nansum(pair.low_loss.counts, axis=2) for pair in series.tilts])  # (t, y, x)
     core = np.stack([np.nansum(pair.core_loss.counts, axis=2) for pair in series.tilts])
-    return ChannelMaps(
-        np.stack([low, core]), ("Low-loss sum", "Core-loss sum"), series.tilts_deg, series.pixel_nm
-    )
+    return ChannelMaps(np.stack([low, core]), SUMS, series.tilts_deg, series.pixel_nm)
 
 
-def sum_layers(series: SpectrumSeries) -> list[LayerData]:
+def sum_layers(sums: ChannelMaps) -> list[LayerData]:
     """Totals as gray layers; the low loss is hidden behind the core loss, which shows more."""
-    low, core = map_layers(sum_maps(series), "sums")
+    low, core = map_layers(sums, "sums")
     for layer in (low, core):
         layer[1].update(colormap="gray", blending="translucent_no_depth")
     low[1]["visible"] = False
@@ -63,6 +62,13 @@ def map_layers(maps: MapStack, group: str, suffix: str = "") -> list[LayerData]:
         )
         for i, channel in enumerate(maps.channels)
     ]
+
+
+def blanks(layers: list[LayerData]) -> list[LayerData]:
+    """Layers that stand for those which a run will bring: it fills them, or has them removed where it fails."""
+    for _, looks, _ in layers:
+        looks["metadata"]["blank"] = looks["name"]  # napari changes a name that is taken
+    return layers
 
 
 def spectra_layers(series: SpectrumSeries) -> list[LayerData]:

@@ -19,6 +19,7 @@ from napari_dipmtv._napari.layer_data import (
     map_layers,
     spectra_layers,
     sum_layers,
+    sum_maps,
     volume_axes,
     volume_layers,
     window_layer,
@@ -42,7 +43,7 @@ class Layers(Adding):
 
     def show_sums(self, series: SpectrumSeries) -> None:
         """Low-loss and core-loss totals of every tilt."""
-        self._show("sums", lambda: sum_layers(series))
+        self._show("sums", lambda: sum_layers(sum_maps(series)))
 
     def show_spectra(self, series: SpectrumSeries) -> None:
         """Spectrum images with a slider for energy and one for tilt, or a word on why that is impossible."""

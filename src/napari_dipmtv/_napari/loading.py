@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from napari_dipmtv._napari.runs import Runs, telling
 from napari_dipmtv._napari.session import Stage
 from napari_dipmtv._napari.sources import MapSource, read_maps
 from napari_dipmtv._napari.tilt_edits import look_and_read
-from napari_dipmtv.data import MapStack, Region, SpectrumSeries, TiltSeries
+from napari_dipmtv.data import MapStack, SpectrumSeries, TiltSeries
 from napari_dipmtv.io.tilt_table import TiltTable, save_table
 from napari_dipmtv.states import Result, State
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_dipmtv.io.project import EdxImages
+    from napari_dipmtv.phantom import Simulation
     from napari_dipmtv.settings.simulation import SimulationSettings
 
 
@@ -84,13 +85,34 @@ class Loading(Runs):
         self._run("load", "maps", states, keep, images)
 
     def load_demo(self, settings: SimulationSettings) -> None:
-        """Simulate a dual EELS tilt series as new data, with the regions that a person would draw."""
-        from napari_dipmtv.phantom import simulate
+        """Simulate a dual EELS tilt series as new data, with the regions that a person would draw.
+
+        Fills the blanks among the layers, if there are some.
+        """
+
+        def compute() -> Simulation:
+            from napari_dipmtv.phantom import simulate
+
+            return simulate(settings)
 
         def keep(result: Result[Any]) -> None:
             self.session.load("series", result.value.series, demo_regions=result.value.regions)
 
-        self._run("load", "series", lambda: once("Simulating", lambda: simulate(settings)), keep, settings)
+        def end() -> None:
+            self.layers.drop_blanks("sums")
+
+        self._run("load", "series", lambda: once("Simulating", compute), keep, settings, on_end=end)
+
+    def load_sample_maps(self, read: Callable[[], MapStack]) -> None:
+        """Take maps that come with another package as new data; they fill the blanks among the layers."""
+
+        def keep(result: Result[Any]) -> None:
+            self.session.load("maps", result.value)
+
+        def end() -> None:
+            self.layers.drop_blanks("maps")
+
+        self._run("load", "maps", lambda: once("Reading", read), keep, on_end=end)
 
     def show_spectra(self, wanted: bool) -> None:
         """Add or remove the spectrum images with their energy slider."""
@@ -109,12 +131,11 @@ class Loading(Runs):
         inputs: tuple[Path, ...] = (),
         tilts: TiltTable | None = None,
         source: MapSource | None = None,
-        demo_regions: Mapping[str, Region] | None = None,
     ) -> None:
-        """Begin with data that napari has opened by itself: a sample, or what was dropped on the window."""
+        """Begin with data that napari has opened by itself: what was dropped on the window."""
         self._settings = {} if source is None else {"load": source}
         self._hold(None)  # that file is of other data
-        self.session.load(stage, value, inputs=inputs, tilts=tilts, demo_regions=demo_regions)
+        self.session.load(stage, value, inputs=inputs, tilts=tilts)
 
     @property
     def empty(self) -> bool:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_dipmtv._napari.dropped import FILE, gather
+from napari_dipmtv._napari.dropped import file_layer, read_aside
 from napari_dipmtv._napari.hand_over import hand_over, load_aside
 from napari_dipmtv._napari.layer_data import (
     LayerData,
     map_layers,
-    spectra_axes,
     sum_layers,
+    sum_maps,
     volume_axes,
     volume_layers,
 )
@@ -64,21 +64,8 @@ def _all_end(path: Paths, suffixes: tuple[str, ...]) -> bool:
 
 
 def _read_spectrum_image(path: Path) -> list[LayerData]:
-    """One spectrum image as (energy, tilt, 1, y, x) with one tilt."""
-    import numpy as np
-
-    from napari_dipmtv.io.spectrum_images import load_spectrum_image
-
-    image = load_spectrum_image(path)
-    data = np.moveaxis(image.counts, 2, 0)[:, None, None]  # (e, t, z, y, x)
-    axes = spectra_axes(image.energy, (image.tilt_deg,), image.pixel_nm, image.counts.shape[:2])
-    looks = {
-        "name": image.title or path.stem,
-        "contrast_limits": (0.0, max(float(np.nanpercentile(data, 99.5)), 1e-6)),
-        "metadata": {**axes.pop("metadata"), "dipmtv": FILE, "path": str(path.resolve())},
-    }
-    gather(path, image.energy)
-    return [(data, {**looks, **axes}, "image")]
+    """One spectrum image; those that are dropped together become a series."""
+    return [(None,)] if read_aside(path) else [file_layer(path)]
 
 
 def _read_stack(path: Path) -> list[LayerData]:
@@ -112,8 +99,8 @@ def _read_series(source: Path | list[Path]) -> list[LayerData]:
     table = survey(source)
     series = load_series(table)
     inputs = (source,) if isinstance(source, Path) else tuple(source)
-    hand_over(lambda bench: bench.adopt("series", series, inputs=inputs, tilts=table), replace=False)
-    return sum_layers(series)
+    hand_over(lambda bench: bench.adopt("series", series, inputs=inputs, tilts=table))
+    return sum_layers(sum_maps(series))
 
 
 def _read_saved_maps(folder: Path) -> list[LayerData]:
@@ -125,7 +112,7 @@ def _read_saved_maps(folder: Path) -> list[LayerData]:
     if aligned:
         return map_layers(load_saved_series(folder), "file")
     maps = load_saved_maps(folder)
-    hand_over(lambda bench: bench.adopt("maps", maps, inputs=(folder,), source=MapSource()), replace=False)
+    hand_over(lambda bench: bench.adopt("maps", maps, inputs=(folder,), source=MapSource()))
     return map_layers(maps, "maps")
 
 

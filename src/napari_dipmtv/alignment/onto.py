@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-import torch
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import nnls
 
@@ -16,8 +15,6 @@ from napari_dipmtv.alignment.moves import displacement
 from napari_dipmtv.alignment.start import centres_of_mass
 from napari_dipmtv.data import F32, F64, Alignment, ChannelMaps, Volume
 from napari_dipmtv.errors import GeometryError, expected
-from napari_dipmtv.projection.geometry import Geometry
-from napari_dipmtv.projection.sparse import SparseProjector
 from napari_dipmtv.settings.align import AlignSettings
 from napari_dipmtv.states import State
 
@@ -56,6 +53,11 @@ def onto(
     GeometryError
         For a guide on other pixels.
     """
+    import torch
+
+    from napari_dipmtv.projection.geometry import Geometry
+    from napari_dipmtv.projection.sparse import SparseProjector
+
     settings = settings or AlignSettings()
     if guide.data.shape[2:] != maps.data.shape[2:]:
         advice = "Rebin and crop both to one field of view"
