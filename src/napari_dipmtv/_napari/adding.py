@@ -6,7 +6,7 @@ Layers are held as objects; a layer that somebody deleted is not touched again, 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ from napari_dipmtv.errors import InputError, expected
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Layer
+
+    from napari_dipmtv._napari.layer_data import LayerData
 
 
 class Adding(Seen):
@@ -124,6 +126,13 @@ class Adding(Seen):
         if layer in viewer.layers:
             chosen.active = layer
         yield
+
+    def adding(self, make: Callable[[], LayerData]) -> Pieces:
+        """Add a layer that is made in a thread; from then on it is the person's own."""
+        from napari.layers import Layer
+
+        layer = yield from aside(lambda: Layer.create(*make()))
+        yield from self._insert(layer, {}, layer.name)
 
     def _adopted(self, group: str, name: str) -> Any:
         """A layer that napari has added for this plugin, as sample data, and that nobody holds yet."""

@@ -76,7 +76,7 @@ def _opening(bench: Bench, files: Sequence[Path]) -> Pieces:
     """Read a series where low losses and core losses came together and nothing is loaded yet, else show each file."""
     from napari.utils.notifications import show_info
 
-    from napari_dipmtv._napari.hand_over import COMING, TAKEN
+    from napari_dipmtv._napari.hand_over import TAKEN
     from napari_dipmtv._napari.turns import aside
     from napari_dipmtv.io.tilt_table import survey
 
@@ -86,16 +86,7 @@ def _opening(bench: Bench, files: Sequence[Path]) -> Pieces:
     if together and bench.empty and not bench.job.running:
         bench.load_spectra(tuple(files))
         return
-    show_info(TAKEN if together else COMING)
+    names = ", ".join(path.name for path in files)
+    show_info(TAKEN if together else f"Reading {names}: the layers come by themselves.")
     for path in files:  # each by itself, so that a bad one takes none of the others with it
-        bench.layers.take(f"show {path}", _showing(bench, path))
-
-
-def _showing(bench: Bench, path: Path) -> Pieces:
-    from napari.layers import Layer
-
-    from napari_dipmtv._napari.turns import aside
-
-    layer = yield from aside(lambda: Layer.create(*file_layer(path)))
-    bench.layers.viewer.add_layer(layer)
-    yield
+        bench.layers.take(f"show {path}", bench.layers.adding(partial(file_layer, path)))

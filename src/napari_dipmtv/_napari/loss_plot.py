@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 REDRAW_S = 1.0  # drawing the curves takes longer than many a step
-TICKS = 4
+TICKS = 3
 
 Curves = Mapping[str, tuple[Sequence[int], Sequence[float]]]  # name: iterations, values
 
@@ -68,12 +68,10 @@ class LossPlot(Plot):
         panels = loss_panels(tuple(curves))
         for i, (title, names) in enumerate(panels.items()):
             axes = self._axes(1, len(panels), i + 1, title, "iteration", "" if i else "loss")
-            axes.xaxis.set_major_locator(MaxNLocator(TICKS - 1, integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(TICKS, integer=True))
             for name in names:
                 [self._lines[name]] = axes.plot(*curves[name], label=name, color=colours[name], lw=1.3)
             _scale(axes)
-            for axis in (axes.xaxis, axes.yaxis):
-                axis.get_major_ticks(TICKS)  # made now, a turn before they are drawn
             self._legend(axes)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import offset_copy
 from napari.utils.theme import get_theme
 from numpy.typing import ArrayLike
 from qtpy.compat import isalive
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 # colours of the channel layers
 LINE_COLOURS = ("#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#D55E00", "#8C8C8C")
 LEGEND_COLUMNS, LEGEND_ROW_PT = 3, 11.0
+X_LABEL_PT, Y_LABEL_PT = -17.0, -35.0  # from the axes, in points: beyond ticks of six characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,10 @@ class Plot(FigureCanvasQTAgg):
 
     def _drawing(self) -> Pieces:
         self._build()
+        yield
+        for axes in self.figure.axes:
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.get_major_ticks(len(axis.get_majorticklocs()))  # ticks are made before they are drawn
         yield ALONE
         self.draw()
 
@@ -225,6 +231,11 @@ class Plot(FigureCanvasQTAgg):
         axes.set_title(title, fontsize=8, color=self._text, y=1.0)  # to find a place for it would take long
         axes.set_xlabel(x_label, fontsize=8, color=self._text)
         axes.set_ylabel(y_label, fontsize=8, color=self._text)
+        for axis, place, right, up in (
+            (axes.xaxis, (0.5, 0), 0, X_LABEL_PT),
+            (axes.yaxis, (0, 0.5), Y_LABEL_PT, 0),
+        ):
+            axis.set_label_coords(*place, offset_copy(axes.transAxes, self.figure, right, up, "points"))
         axes.tick_params(which="both", labelsize=7, colors=self._text)
         for side, spine in axes.spines.items():
             spine.set_color(self._text)

@@ -58,13 +58,14 @@ def load_spectrum_image(
     with spectrum_entries(path, max_bytes) as entries:
         wanted = [entry for entry in entries if kind in (None, entry.header.kind)]
         if len(wanted) != 1:
-            found = ", ".join(f"{e.header.kind} {e.header.shape}" for e in entries) or "none"
+            found = ", ".join(f"{e.header.kind} {e.header.shape}" for e in entries)
+            several = "Give kind, or load_series for pairs"
             raise ReadError(
                 expected(
                     f"file {path}",
                     f"one {kind or 'spectrum image'}",
-                    found,
-                    "Give kind, or load_series for pairs",
+                    found or "images or single spectra only",
+                    several if found else "Spectra for references are read in step 2, or with --reference",
                 )
             )
         header = wanted[0].header
