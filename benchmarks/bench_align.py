@@ -1,20 +1,23 @@
-"""Plant shifts, axis angles and offsets in noisy counts of three particles, and tell how well they are found again.
+"""Plant shifts, axis angles and offsets in noisy counts of four particles, and tell how well they are found again.
 
 Every view is drawn from the particle itself, turned and displaced, so nothing was interpolated before the search.
 ``python benchmarks/bench_align.py [plants per shape] [first seed] [field]`` prints one line per plant and the
-distribution; fields are of 48, 56 and 64 px by turns unless one is given.
+distribution; fields are of 48, 56 and 64 px by turns unless one is given. ``--write`` puts them into
+``benchmarks/results.md``.
 The bounds are the standard errors that the same counts allow where the particle is known and only the pose is looked
 for, and where only the outline of the particle is known.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-import time
-from dataclasses import replace
+import report  # first: pins the threads
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# isort: split
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,38 +36,106 @@ from napari_dipmtv.settings.phantom import PhantomSettings
 from napari_dipmtv.states import run
 
 TILTS = tuple(np.linspace(-70, 70, 9))
-SHAPES = ("cube", "sphere", "two particles")
+SHAPES = ("cube", "sphere", "two particles", "cube without a void")
 FIELDS_PX = (48, 56, 64)
 NOISE = 0.27  # |noisy - clean| / |clean| over both channels
 STEPS = 200  # of the least-squares fit behind the second bound; with more the bound rises further
 DARK = 0.05  # counts per pixel of the vacuum, for a finite weight
 SHIFT_PX, ANGLE_DEG, OFFSET_PX = 8.0, 3.0, 5.0  # largest that are planted
+WANTED = (0.25, 0.25, 0.25, 0.3)  # y and x rms, offset / px; axis angle / deg
+HEAD = (
+    *("particle", "seed", "field / px", "planted angle / deg", "planted offset / px"),
+    *("y / px rms", "x / px rms", "offset / px", "angle / deg", "its error", "particle known", "voxels unknown"),
+    "CPU s",
+)  # fmt: skip
 
 
-def main(plants: int = 10, first: int = 0, field_px: int = 0) -> None:
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One plant: what was planted, what is left, the stated error of the angle, its two bounds, and the time."""
+
+    shape: str
+    seed: int
+    field_px: int
+    planted: Alignment
+    left: tuple[float, float, float, float]  # y, x rms, offset / px; angle / deg
+    stated_deg: float
+    bounds_deg: tuple[float, float]
+    seconds: float
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The line of the table."""
+        first = (self.shape, str(self.seed), str(self.field_px))
+        planted = (f"{self.planted.axis_angle_deg:+.2f}", f"{self.planted.axis_offset_px:+.2f}")
+        left = [f"{value:.3f}" for value in self.left[:2]] + [f"{value:+.3f}" for value in self.left[2:]]
+        stated = "none found" if np.isinf(self.stated_deg) else f"{self.stated_deg:.3f}"
+        return (
+            *first,
+            *planted,
+            *left,
+            stated,
+            *(f"{b:.3f}" for b in self.bounds_deg),
+            f"{self.seconds:.1f}",
+        )
+
+
+def main(plants: int, first: int, field_px: int, *, write: bool) -> None:
     """Plant, align, compare."""
     fields = (field_px,) if field_px else FIELDS_PX
-    print("| particle | field | y / px | x / px | offset / px | angle / deg | its error | bounds | | CPU s |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    rows = []
+    done = []
     for number, shape in enumerate(SHAPES):
         for seed in range(first, first + plants):
-            size = fields[seed % len(fields)]
-            maps, planted = plant(shape, size, 1000 * number + seed)
-            begin = time.process_time()
-            found = run(pipeline.align_states(maps, device="cpu")).value
-            seconds = time.process_time() - begin
-            particle = random_particle(shape, size, np.random.default_rng(100 + seed))
-            bounds = angle_bounds_deg(particle, float(maps.gain))
-            row = (*errors(found, planted), found.axis_angle_error_deg or 0.0, *bounds, seconds)
-            rows.append((shape, *row))
-            print(f"| {shape} | {size} | " + " | ".join(f"{value:+.3f}" for value in row) + " |", flush=True)
+            done.append(judge(shape, number, seed, fields[seed % len(fields)]))
+            print(*done[-1].cells, sep=" | ", flush=True)
+    words = (
+        f"By `benchmarks/bench_align.py {plants} {first} {field_px}`, processor time of one thread on "
+        f"{report.machine(('torch', 'numpy'))}\nShifts up to {SHIFT_PX:g} px, axis angles up to {ANGLE_DEG:g}°, "
+        f"offsets up to {OFFSET_PX:g} px, drawn evenly; nine tilts of 17.5°, {NOISE:.0%} noise; every plant is listed. "
+        "Columns 6-9: what remains;\nthen the stated error of the angle and the two bounds of it / deg. "
+        "A sphere has no axis angle to be found."
+    )
+    report.finish("Alignment", "\n\n".join((words, table(done), *summary(done))), write=write)
+
+
+def judge(shape: str, number: int, seed: int, field_px: int) -> Judged:
+    """Plant one misalignment and find it."""
+    maps, planted = plant(shape, field_px, 1000 * number + seed)
+    begin = time.process_time()
+    found = run(pipeline.align_states(maps, device="cpu")).value
+    seconds = time.process_time() - begin
+    particle = random_particle(shape, field_px, np.random.default_rng(100 + seed))
+    bounds = angle_bounds_deg(particle, float(maps.gain))
+    stated = found.axis_angle_error_deg
+    return Judged(
+        shape,
+        seed,
+        field_px,
+        planted,
+        errors(found, planted),
+        np.inf if stated is None else stated,
+        bounds,
+        seconds,
+    )
+
+
+def table(done: Sequence[Judged]) -> str:
+    """All plants."""
+    return report.table(HEAD, (one.cells for one in done))
+
+
+def summary(done: Sequence[Judged]) -> Iterator[str]:
+    """One sentence per shape."""
     for shape in SHAPES:
-        found_of = np.abs([row[1:5] for row in rows if row[0] == shape])
-        print(f"\n{shape}: median", *np.round(np.median(found_of, axis=0), 3), end="; largest ")
-        print(*np.round(found_of.max(axis=0), 3), "(y, x, offset px; angle deg)", end="; angle rms ")
-        told = np.array([row[4:8] for row in rows if row[0] == shape])
-        print(*np.round(np.sqrt((told**2).mean(axis=0)), 3), "(found, its error, bounds)")
+        these = [one for one in done if one.shape == shape]
+        left = np.abs([one.left for one in these])
+        kept = 3 if shape == "sphere" else 4
+        within = int((left[:, :kept] <= WANTED[:kept]).all(axis=1).sum())
+        median, largest = (", ".join(f"{v:.2f}" for v in f(left, axis=0)[:kept]) for f in (np.median, np.max))
+        names = "y, x, offset / px" if kept == 3 else "y, x, offset / px, angle / deg"
+        limits = f"{WANTED[0]:g} px" if kept == 3 else f"{WANTED[0]:g} px and {WANTED[3]:g}°"
+        rms = "" if kept == 3 else f"; angle {np.sqrt((left[:, 3] ** 2).mean()):.2f}° rms"
+        yield f"{shape}: {within} of {len(these)} within {limits}; median {median}, largest {largest} ({names}){rms}."
 
 
 def plant(shape: str, field_px: int, seed: int) -> tuple[ChannelMaps, Alignment]:
@@ -143,18 +214,18 @@ def _unimitated(angle: F64, shifts: F64, weight: F64, volume: F32) -> F64:
 
 def random_particle(shape: str, field_px: int, random: np.random.Generator) -> PhantomSettings:
     """A particle of 36-44 % of the field, so that the planted displacements leave it just inside."""
-    pair = shape == "two particles"
+    pair, solid = shape == "two particles", shape == "cube without a void"
     size = (0.36 if pair else 0.44) * field_px
     x, y, z = (float(random.uniform(-a, a)) for a in (20, 40, 20))
     place = 0.06 * size if pair else 0.12 * size
     return PhantomSettings.from_mapping(
         {
-            "shape": shape,
+            "shape": "cube" if solid else shape,
             "field_voxels": field_px,
             "size_nm": size,
             "skin_nm": 1.5 if pair else 0.05 * size,
             "shell_nm": (0.15 if pair else 0.2) * size,
-            "void_radius_nm": (0.08 if pair else 0.12) * size,
+            "void_radius_nm": 0.0 if solid else (0.08 if pair else 0.12) * size,
             "void_x_nm": place,
             "void_y_nm": -place,
             "void_z_nm": -place,
@@ -175,4 +246,10 @@ def errors(found: Alignment, planted: Alignment) -> tuple[float, float, float, f
 
 
 if __name__ == "__main__":
-    main(*(int(word) for word in sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("plants", nargs="?", type=int, default=10, help="of each shape")
+    parser.add_argument("first", nargs="?", type=int, default=0, help="seed")
+    parser.add_argument("field", nargs="?", type=int, default=0, help="px; 0: 48, 56 and 64 by turns")
+    parser.add_argument("--write", action="store_true", help="put the table into benchmarks/results.md")
+    given = parser.parse_args()
+    main(given.plants, given.first, given.field, write=given.write)

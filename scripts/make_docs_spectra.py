@@ -39,7 +39,7 @@ from exspy_oracle import above_background, exspy_ratio, measured_pair  # noqa: E
 
 IMAGES = ROOT / "docs/images"
 COLOURS = ("#E69F00", "#56B4E9")
-SETTINGS = SimulationSettings(tilt_start_deg=-35, tilt_stop_deg=35, tilt_step_deg=35)
+SETTINGS = SimulationSettings()  # nine views: enough for references that are purified in the volume
 
 
 def draw_references(axes: list[Axes], pair: ReferencePair) -> None:
@@ -82,8 +82,9 @@ def draw_measured() -> None:
 def draw_simulated(series: SpectrumSeries, pair: ReferencePair) -> None:
     """References, the fit of a region, and maps of a simulated series: ``spectra.png``."""
     unmixed = run(unmix(series, pair.m)).value
+    flat = int(np.argmin(np.abs(unmixed.maps.tilts_deg)))
     metal = unmixed.maps.data.sum(axis=0)
-    region = Region(0.0, metal[1] > 0.7 * np.percentile(metal, 99))
+    region = Region(unmixed.maps.tilts_deg[flat], metal[flat] > 0.7 * np.percentile(metal, 99))
     fit = fit_region(series, pair.m, region)
     figure, axes = plt.subplots(2, 3, figsize=(12, 6.4), layout="constrained")
     draw_references([axes[0, 0], axes[0, 1]], pair)
@@ -102,7 +103,7 @@ def draw_simulated(series: SpectrumSeries, pair: ReferencePair) -> None:
     place.legend(frameon=False, fontsize=7)
     for place, image, title in zip(
         axes[1],
-        (unmixed.maps.data[0, 1], thickness(series).t_over_lambda[1], unmixed.chi_square[1]),
+        (unmixed.maps.data[0, flat], thickness(series).t_over_lambda[flat], unmixed.chi_square[flat]),
         ("FeO map / electrons", "t/λ", "reduced χ²"),
         strict=True,
     ):
@@ -118,6 +119,7 @@ def main() -> None:
     simulation = simulate(SETTINGS)
     series = run(prepare(simulation.series)).value
     pair = references(series, simulation.regions)
+    print(*pair.m.notes, sep="\n")
     draw_simulated(series, pair)
     true = given_l_references(series, simulation.l_references)
     learnt = m_references(series, true)

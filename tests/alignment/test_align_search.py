@@ -85,6 +85,15 @@ def test_f24_a_ball_has_no_axis_angle_and_says_so(likely):
     assert states[-1].iteration == states[-1].total == 4
 
 
+@pytest.mark.parametrize("seed", [17, 42, 67])
+def test_f24_the_luckiest_of_many_angles_is_no_proof(likely, seed):
+    """Of all angles in a wide range the best one lowers the misfit of a ball by three standard deviations."""
+    settings = AlignSettings(rounds=1, coarsest_binning=1, max_axis_angle_deg=20)
+    found = run(estimate(balls(24, 1.0, seed), settings, reconstruct=likely)).value
+    assert found.axis_angle_deg == 0
+    assert found.axis_angle_error_deg == np.inf
+
+
 def test_a_known_axis_angle_is_applied_and_searched_around(likely):
     """A ball tells no angle, so the given one stays; without a search it is taken as it is."""
     given = AlignSettings(rounds=1, coarsest_binning=1, axis_angle_deg=-7.5, max_axis_angle_deg=1)

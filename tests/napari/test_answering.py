@@ -9,25 +9,29 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from napari.components import ViewerModel
 from plugin_fakes import maps, press
 from qtpy.QtCore import QTimer
 
+from napari_dipmtv._napari.half_cut import HalfCut
 from napari_dipmtv._napari.main_widget import MainWidget
 from napari_dipmtv._napari.reconstruct_widget import ReconstructWidget
 from napari_dipmtv._napari.turns import ALONE, BUSY_S, MOST_RESTS, Turns, aside, turns
+from napari_dipmtv._napari.view_angle import look_into, turn_flat
 from napari_dipmtv.errors import InputError
 from napari_dipmtv.settings.tomo import SirtSettings
 
 LONGEST_S = 0.1
+QUIET = 0.15  # processors that other programs keep busy, the X server among them
+BESIDE_OTHERS = 1.6  # how much longer a step takes on a core that is shared
 
 
 class Watch:
-    """What the thread of a window does between two ticks of a timer, in processor time, and what is not ours of it.
+    """What the thread of a window does between two ticks of a timer, in processor time and by the clock.
 
-    Drawing with OpenGL is told apart, and so are garbage collections, which may befall any line of Python, and napari's
-    `add_layer`, which makes a layer's visual and its controls and cannot be divided.
+    Drawing with OpenGL, which a processor does here and elsewhere a graphics card, is told apart and counts nowhere.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,7 +39,10 @@ class Watch:
         from vispy.scene import SceneCanvas
 
         self.turns: list[Counter[str]] = []  # seconds by what they went into; "all" is everything but drawing
-        self.gaps_s: list[float] = []  # the same by the clock on the wall, other programs included
+        self.gaps_s: list[
+            float
+        ] = []  # the same by the clock on the wall: what else wants the processors, too
+        self._begin = time.monotonic(), _others_s()
         self._parts: Counter[str] = Counter()
         self._thread = threading.get_ident()
         self._last = time.thread_time(), time.monotonic()
@@ -67,9 +74,9 @@ class Watch:
         gc.callbacks.remove(self._on_collection)
 
     @property
-    def ours_s(self) -> list[float]:
-        """Of every turn the time that neither drawing nor collecting garbage nor making a layer took."""
-        return [parts["all"] - parts["gc"] - parts["add_layer"] for parts in self.turns]
+    def others(self) -> float:
+        """How many processors other programs have kept busy so far."""
+        return (_others_s() - self._begin[1]) / (time.monotonic() - self._begin[0])
 
     def _on_collection(self, phase: str, _: object) -> None:
         if threading.get_ident() == self._thread:
@@ -83,29 +90,44 @@ class Watch:
         self._last, self._parts = now, Counter()
 
 
+def _others_s() -> float:
+    """Seconds that processors have spent on other programs since the computer was started."""
+    everything, own = psutil.cpu_times(), psutil.Process().cpu_times()
+    return float(everything.user + everything.nice + everything.system - own.user - own.system)
+
+
 def tell(watch: Watch, with_preview: list[int]) -> None:
     """Print what somebody who reads the documentation is told."""
     busy = [parts["all"] for parts in watch.turns]
-    previews = [busy[turn] for turn in with_preview]
     for words, times in (
         ("busy", busy),
-        ("without garbage", [parts["all"] - parts["gc"] for parts in watch.turns]),
-        ("ours", watch.ours_s),
-        ("with a preview", previews or [0.0]),
+        ("without a new layer", [parts["all"] for parts in watch.turns if not parts["layers"]]),
+        ("with a new layer", [parts["all"] for parts in watch.turns if parts["layers"]]),
+        ("add_layer", [parts["add_layer"] for parts in watch.turns if parts["layers"]]),
+        ("garbage", [parts["gc"] for parts in watch.turns]),
+        ("with a preview", [busy[turn] for turn in with_preview] or [0.0]),
         ("by the clock", watch.gaps_s),
     ):
         print(f"{words}: 95 % {np.percentile(times, 95) * 1e3:.0f} ms, longest {max(times) * 1e3:.0f} ms")
-    for turn in np.argsort(busy)[:-7:-1]:
+    for turn in [*np.argsort(busy)[:-7:-1], *np.argsort(watch.gaps_s)[:-4:-1]]:
         parts = {name: round(1e3 * value) for name, value in watch.turns[turn].items() if name != "layers"}
-        print(f"turn {turn} / ms: {parts}")
+        print(f"turn {turn} / ms: {parts}, by the clock {1e3 * watch.gaps_s[turn]:.0f}")
+    print(f"other programs kept {watch.others:.2f} processors busy")
 
 
 def check(watch: Watch) -> None:
-    """No turn is busy for longer than a person bears but for drawing, garbage and one layer, and none makes two."""
+    """No turn is busy for longer than a person bears, layers and garbage included, and none makes two layers.
+
+    By the clock as well where other programs leave the processors alone; beside them every step takes longer, in
+    processor time too.
+    """
+    quiet = watch.others < QUIET
+    busy = [parts["all"] for parts in watch.turns]
     assert max(parts["layers"] for parts in watch.turns) == 1
-    assert np.percentile([parts["all"] for parts in watch.turns], 95) < LONGEST_S
-    one_layer_s = max(parts["add_layer"] for parts in watch.turns)  # 0.07 s, more while other programs run
-    assert max(watch.ours_s) < max(LONGEST_S, one_layer_s)
+    assert np.percentile(busy, 95) < LONGEST_S / 2
+    assert max(busy) < (LONGEST_S if quiet else BESIDE_OTHERS * LONGEST_S)
+    if quiet:
+        assert max(watch.gaps_s) < LONGEST_S
 
 
 @pytest.mark.slow
@@ -113,10 +135,7 @@ def check(watch: Watch) -> None:
 def test_f48_the_window_answers_while_64_cubed_voxels_of_two_channels_stream(
     make_napari_viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From Start to the finished volume no turn is busy for more than 0.1 s but for drawing, garbage and one layer.
-
-    Processor time of the window's thread, since other programs take theirs.
-    """
+    """From Start to the finished volume no turn is busy for 0.1 s but for drawing, whatever else is done in it."""
     # ten times as many previews as a person gets
     monkeypatch.setattr("napari_dipmtv._napari.worker.PREVIEW_SHARE", 0.5)
     viewer = make_napari_viewer(show=True)
@@ -211,6 +230,22 @@ def test_f48_a_preview_is_dropped_never_queued(make_napari_viewer: Any, qtbot: A
         bench.reconstruct("sirt", SirtSettings(iterations=600), "cpu", 0.05)
     assert shown == sorted(set(shown))
     assert len(shown) < 300
+
+
+def test_a_window_that_is_not_painted_for_a_turn_is_painted_again_also_where_the_work_is_dropped(
+    make_napari_viewer: Any,
+) -> None:
+    viewer = make_napari_viewer()
+    viewer.add_image(np.zeros((4, 4, 4), np.float32))
+    window = viewer.window._qt_window
+    assert [window.updatesEnabled() for _ in look_into(viewer, HalfCut())] == [True, False]
+    assert viewer.dims.ndisplay == 3
+    assert window.updatesEnabled()
+    dropped = turn_flat(viewer)
+    next(dropped)
+    assert not window.updatesEnabled()
+    dropped.close()
+    assert window.updatesEnabled()
 
 
 def test_work_in_pieces_is_finished_or_dropped_at_will(qtbot: Any) -> None:

@@ -11,12 +11,13 @@ import pytest
 from napari.components import ViewerModel
 from plugin_fakes import CHANNELS, TILTS, cube, maps, press, series
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QFileDialog, QPushButton
 
 from napari_dipmtv._napari.bench import Bench
 from napari_dipmtv._napari.inspect_widget import InspectWidget
 from napari_dipmtv._napari.references_widget import ReferencesWidget
 from napari_dipmtv._napari.session import Reconstruction
+from napari_dipmtv._napari.turns import turns
 from napari_dipmtv._napari.unmix_widget import UnmixWidget
 from napari_dipmtv.data import EnergyAxis, ReferenceSpectrum, Region, TiltSeries
 from napari_dipmtv.pipeline import ReferencePair
@@ -114,11 +115,12 @@ def test_chi_square_and_signal_to_noise_come_and_go(bench: Bench, qtbot: Any) ->
 
 def test_a_click_in_a_plane_moves_the_point(inspect: InspectWidget, bench: Bench, qtbot: Any) -> None:
     plot, viewer = inspect.ortho, bench.viewer_for_test
-    plot.setParent(None)
-    qtbot.addWidget(plot)
-    plot.resize(420, 150)
-    plot.show()
-    plot.draw()
+    inspect.resize(420, 600)
+    with qtbot.waitExposed(inspect):
+        inspect.show()
+    press(plot.parent().findChild(QPushButton), qtbot)  # unfold
+    qtbot.waitUntil(lambda: not turns().busy)
+    inspect.ensureWidgetVisible(plot)
     axes = plot.figure.axes[1]  # xz: x to the right, z down
     x, y = axes.transData.transform((1.5, -2.0)) / plot.device_pixel_ratio
     qtbot.mouseClick(plot, LEFT, pos=QPoint(round(x), round(plot.height() - y)))

@@ -18,6 +18,7 @@ def hyperspy_fit(counts, energy_ev, basis, variance, *, optimizer="lstsq", lowes
         component.shift.free = component.xscale.free = False
         component.yscale.bmin = None if lowest is None else lowest[i]
         model.append(component)
+    model.assign_current_values_to_all()  # else a pixel starts from its neighbour, and stays where a bound held that
     model.multifit(optimizer=optimizer, show_progressbar=False, **options)
     return tuple(
         np.stack([component.yscale.map[field] for component in model], axis=-1) for field in ("values", "std")

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from napari_dipmtv import pipeline
-from napari_dipmtv.data import ChannelMaps, EnergyAxis, ReferenceSpectrum, TiltSeries, Volume
+from napari_dipmtv.alignment import apply, assume_aligned
+from napari_dipmtv.data import Alignment, ChannelMaps, EnergyAxis, ReferenceSpectrum, TiltSeries, Volume
 from napari_dipmtv.errors import InputError
 from napari_dipmtv.phantom import simulate
 from napari_dipmtv.phantom.dose import project
@@ -31,11 +32,16 @@ def mixing(series):
     return mixing_in_volume(series, quick_volume, two_phases)
 
 
-def mixed_maps(inside, outside, composition=COMPOSITION, noise=0.1, size=20):
-    """Maps of a sphere in a shell, in terms of mixed references, with noise of known covariance."""
+def sphere_in_shell(inside, outside, size=20):
+    """Voxels (2, z, y, x) of both."""
     z, y, x = np.indices((size,) * 3) - (size - 1) / 2
     radius = np.sqrt(z**2 + y**2 + x**2)
-    phases = np.stack([radius < inside, (radius >= inside) & (radius < outside)]).astype(np.float32)
+    return np.stack([radius < inside, (radius >= inside) & (radius < outside)]).astype(np.float32)
+
+
+def mixed_maps(inside, outside, composition=COMPOSITION, noise=0.1, size=20):
+    """Maps of a sphere in a shell, in terms of mixed references, with noise of known covariance."""
+    phases = sphere_in_shell(inside, outside, size)
     clean = project(Volume(phases, ("a", "b"), 1.0), TILTS)
     data = np.einsum("ac,atyx->ctyx", composition, clean)
     sigma = noise * data.sum(axis=0).max()
@@ -61,20 +67,72 @@ def test_the_maps_tell_what_no_pixel_shows(found):
     assert 0.8 < found.unexplained < 1.3
 
 
+LAYERS = {"size_nm": 17.0, "shape": "sphere", "skin_nm": 1.5, "shell_nm": 3.0, "void_radius_nm": 0.0}
+LAYERED = PhantomSettings(field_voxels=24, **LAYERS)
+
+
+STILL = np.zeros((len(TILTS), 2))
+
+
+def recorded(shifts_px=STILL):
+    """Maps of a sphere with a thin skin, as a detector sees it: integrals over the pixels of displaced views."""
+    paths = [phase_paths(LAYERED, tilt, tuple(by), 0.0) for tilt, by in zip(TILTS, shifts_px, strict=True)]
+    clean = np.stack(paths, axis=1)  # (phase, t, y, x)
+    data = np.einsum("ac,atyx->ctyx", COMPOSITION, [clean[CORE] + clean[SKIN], clean[SHELL]])
+    covariance = np.broadcast_to(np.eye(2, dtype=np.float32)[:, :, None, None, None], (2, *data.shape))
+    return ChannelMaps(data.astype(np.float32), ("FeO", "Fe3O4"), TILTS, 1.0, covariance=covariance)
+
+
+def wrong_by(views, data):
+    """How wrong shares are, of the true particle drawn in voxels."""
+    fractions = phase_fractions(LAYERED)
+    shares = np.stack([fractions[CORE] + fractions[SKIN], fractions[SHELL]])
+    return np.abs(views.regress(shares, data)[0] - COMPOSITION).max()
+
+
 def test_thin_layers_hold_as_much_in_the_maps_as_in_the_voxels():
     """The projector blurs between voxels and a detector does not: a skin of 1.5 voxels would pass for less."""
-    layers = {"skin_nm": 1.5, "shell_nm": 3.0, "void_radius_nm": 0.0}
-    particle = PhantomSettings(field_voxels=24, size_nm=17.0, shape="sphere", **layers)
-    paths = np.stack([phase_paths(particle, tilt, (0.0, 0.0), 0.0) for tilt in TILTS], axis=1)
-    clean = np.stack([paths[CORE] + paths[SKIN], paths[SHELL]])  # (phase, t, y, x)
-    data = np.einsum("ac,atyx->ctyx", COMPOSITION, clean).astype(np.float32)
-    covariance = np.broadcast_to(np.eye(2, dtype=np.float32)[:, :, None, None, None], (2, *data.shape))
-    series = TiltSeries(data, ("FeO", "Fe3O4"), TILTS, 1.0, covariance=covariance)
-    views, fractions = Views(series, quick_volume, two_phases), phase_fractions(particle)
-    shares = np.stack([fractions[CORE] + fractions[SKIN], fractions[SHELL]])
-    raw, blurred = (views.regress(shares, maps)[0] - COMPOSITION for maps in (data, views.series.data))
-    assert np.abs(raw).max() > 0.015
-    assert np.abs(blurred).max() < 0.3 * np.abs(raw).max()
+    maps = assume_aligned(recorded())
+    views = Views(maps, quick_volume, two_phases)
+    assert wrong_by(views, maps.data) > 0.015
+    assert wrong_by(views, views.series.data) < 0.3 * wrong_by(views, maps.data)
+
+
+def test_what_is_measured_are_the_maps_as_the_projector_sees_them():
+    """From a detector's maps to the composition; without the projector's blur both shares are wrong by 0.02."""
+    found = mixing(assume_aligned(recorded()))
+    assert np.abs(found.composition - COMPOSITION).max() < 0.015
+
+
+def test_a_drift_thins_no_layer():
+    """Views half a pixel off: a spline would move shares between the phases, and their composition."""
+    shifts = np.array([[0.5, -0.5], [-0.5, 0.5], [0.5, 0.5]] * 3)
+
+    def wrong(kind):
+        views = Views(apply(recorded(shifts), Alignment(shifts), kind), quick_volume, two_phases)
+        return wrong_by(views, views.series.data)
+
+    assert wrong("cubic") > 0.01
+    assert wrong("fourier") < 0.4 * wrong("cubic")
+
+
+def test_weights_do_not_know_the_noise_of_their_pixel(monkeypatch):
+    """Where chance adds counts, the covariance of a pixel is larger: weights by it would prefer the poor pixels."""
+    maps = mixed_maps(4.5, 8.5, noise=0.0)
+    sigma = 0.1 * maps.data.sum(axis=0).max()
+    wrong = {}
+    for smooth_px in (1e-3, 1.5):
+        monkeypatch.setattr("napari_dipmtv.spectra.phases_of_maps.WEIGHED_PX", smooth_px)
+        found = []
+        for seed in range(8):
+            noise = np.random.default_rng(seed).standard_normal(maps.data.shape)
+            covariance = np.zeros((2, *maps.data.shape))
+            covariance[[0, 1], [0, 1]] = sigma**2 * np.maximum(1 + 0.4 * noise, 0.1)
+            series = maps.replace(data=maps.data + sigma * noise, covariance=covariance)
+            views = Views(series, quick_volume, two_phases)
+            found.append(views.regress(sphere_in_shell(4.5, 8.5), views.series.data)[0])
+        wrong[smooth_px] = np.abs(np.mean(found, axis=0) - COMPOSITION).max()
+    assert wrong[1.5] < 0.3 * wrong[1e-3]
 
 
 def test_two_halves_are_two_phases_as_a_core_and_a_shell_are():
@@ -177,7 +235,7 @@ def states_of(monkeypatch, purify, tilts, outcome):
     unmixed = SimpleNamespace(maps=maps)
     made = [State(1, 1, {}, lambda: unmixed)]
     monkeypatch.setattr("napari_dipmtv.pipeline.purified.unmix_states", lambda *_: iter(made))
-    monkeypatch.setattr("napari_dipmtv.pipeline.purified.align", lambda maps: maps)
+    monkeypatch.setattr("napari_dipmtv.pipeline.purified.aligned", lambda maps: maps)
     monkeypatch.setattr("napari_dipmtv.spectra.mixing_steps", steps)
     series = SimpleNamespace(tilts=[None] * tilts)
     return list(purified_states(series, pure_shapes(), ReferenceSettings(purify=purify)))

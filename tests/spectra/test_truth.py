@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from coverage_study import FE_PER_NM3, LEVELS, PATHS_NM, coverage
 
-from napari_dipmtv.data import Region
+from napari_dipmtv.data import DualSpectrumImage, Region, SpectrumSeries
 from napari_dipmtv.errors import InputError
 from napari_dipmtv.phantom import simulate
 from napari_dipmtv.phantom.scattering import Scattering
@@ -23,6 +23,7 @@ from napari_dipmtv.spectra import (
     unmix,
 )
 from napari_dipmtv.spectra.background import power_law_basis
+from napari_dipmtv.spectra.plural import brightest_zero_loss, zero_loss_counts
 from napari_dipmtv.states import run
 
 
@@ -177,13 +178,38 @@ def test_blind_references_of_the_simulator(measured):
         blind_l_references(series, ReferenceSettings(purify="known"))
 
 
+def test_the_fit_of_one_pixel_is_that_of_the_map(measured):
+    """The same counts and the references moved alike: the same abundances, and a chi-square of one."""
+    simulation, series, _, learnt = measured
+    unmixed = run(unmix(series, learnt, UnmixSettings())).value
+    scale = brightest_zero_loss(series) / zero_loss_counts(series.tilts[1].low_loss)
+    chi_squares = []
+    for y, x in np.argwhere(matter(simulation)[1])[::20]:
+        mask = np.zeros(scale.shape, dtype=bool)
+        mask[y, x] = True
+        fit = fit_region(series, learnt, Region(0.0, mask))
+        error = np.sqrt(np.diag(fit.covariance))
+        apart = fit.abundances - unmixed.maps.data[:, 1, y, x] / scale[y, x]
+        assert (np.abs(apart) < 0.3 * error).all()
+        chi_squares.append(fit.chi_square)
+    freedom = fit.data.size - 5
+    assert np.mean(chi_squares) == pytest.approx(1, abs=4 * np.sqrt(2 / freedom / len(chi_squares)))
+
+
+def test_a_region_without_usable_pixels_is_refused(measured):
+    _, series, _, learnt = measured
+    low = series.tilts[1].low_loss
+    dark = DualSpectrumImage(low.replace(counts=np.full_like(low.counts, np.nan)), series.tilts[1].core_loss)
+    with pytest.raises(InputError, match="usable pixels"):
+        fit_region(SpectrumSeries((dark,)), learnt, Region(0.0, np.ones(low.counts.shape[:2], dtype=bool)))
+
+
 def test_a_plot_gets_all_it_draws(measured):
     simulation, series, l_references, learnt = measured
     region = Region(0.0, matter(simulation)[1])
     for references in (l_references, learnt):
         fit = fit_region(series, references, region)
         np.testing.assert_allclose(fit.background + fit.components.sum(axis=0) + fit.residual, fit.data)
-        assert fit.chi_square > 0.5
         overlay = reference_overlay(references)
         assert overlay.pure.shape == overlay.mixed.shape == (2, overlay.energy_ev.size)
         assert overlay.condition == references.condition

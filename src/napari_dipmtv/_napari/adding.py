@@ -16,6 +16,7 @@ import numpy as np
 from napari_dipmtv._napari import garbage
 from napari_dipmtv._napari.seen import Seen
 from napari_dipmtv._napari.turns import ALONE, Pieces, aside
+from napari_dipmtv._napari.window import unpainted
 from napari_dipmtv.data import F32
 from napari_dipmtv.errors import InputError, expected
 
@@ -103,24 +104,29 @@ class Adding(Seen):
         """Add a layer and hold it: sliders first in an empty viewer, then the layer, then its controls.
 
         napari would do all in one call. It selects what it adds and shows the controls of it, so it is told of the
-        selection only afterwards.
+        selection only afterwards; the window is painted, and the scene put in order, in turns of their own.
         """
         viewer, chosen = self.viewer, self.viewer.layers.selection
         ranges = _ranges_with(viewer, layer)
-        if ranges != tuple(
-            map(tuple, viewer.dims.range)
-        ):  # a slider that comes has the picture drawn again at once
-            viewer.dims.ndim = len(ranges)
+        step = 1 if viewer.dims.ndim < len(ranges) else -1
+        for axes in range(viewer.dims.ndim, len(ranges), step):  # every slider that comes has all drawn again
+            with unpainted(viewer):
+                viewer.dims.ndim = axes + step
+                yield ALONE
+            yield ALONE
+        if ranges != tuple(map(tuple, viewer.dims.range)):
             viewer.dims.range = ranges
             yield ALONE
         held[key] = layer
         active, several = chosen.active, set(chosen)
-        with _one_change(viewer):  # drawn in the next turn
-            with chosen.events.blocker_all():
-                viewer.add_layer(layer)
-                chosen.active = active
-                if active is None:
-                    chosen.update(several)
+        with _one_change(viewer):
+            with unpainted(viewer):
+                with chosen.events.blocker_all():
+                    viewer.add_layer(layer)
+                    chosen.active = active
+                    if active is None:
+                        chosen.update(several)
+                yield ALONE
             yield ALONE
         yield ALONE
         if layer in viewer.layers:

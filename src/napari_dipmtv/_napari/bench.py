@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_warning
 
 from napari_dipmtv import pipeline
+from napari_dipmtv._napari import binding
 from napari_dipmtv._napari.aligning import Aligning
 from napari_dipmtv._napari.drawing import volume_group
 from napari_dipmtv._napari.finished import save_finished
@@ -51,6 +52,7 @@ class Bench(Aligning):
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__(viewer)
+        binding.warn()
         self.session.changed.connect(self._autosave)
         self.job.ended.connect(self._save_results)
 

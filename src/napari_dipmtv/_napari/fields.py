@@ -11,6 +11,7 @@ from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.base import Knob
 
 LARGEST_INT = 2**31 - 1  # of a QSpinBox
+LONGEST_CHOICE = 20  # letters of a choice that are seen in the narrowest dock
 
 
 class _CalmWheel(QObject):
@@ -145,7 +146,8 @@ class ChoiceField(QComboBox):
             self.addItem(str(choice), choice)
         self.installEventFilter(_CalmWheel(self))
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(8)
+        # as long as its words; where it does not fit beside its label it comes below
+        self.setMinimumContentsLength(min(max(len(str(choice)) for choice in knob.choices), LONGEST_CHOICE))
         self.currentIndexChanged.connect(lambda _: self.changed.emit())
 
     def read(self) -> Any:

@@ -1,6 +1,6 @@
 """Values of the session to napari layers: the only code that adds, changes or removes layers.
 
-What is to be shown is queued and comes in pieces, since napari takes nearly 0.1 s to add one layer; `Layers.busy` tells
+What is to be shown is queued and comes in pieces, since napari takes 0.05 s to add one layer; `Layers.busy` tells
 whether it has come.
 """
 
@@ -25,6 +25,7 @@ from napari_dipmtv._napari.layer_data import (
     window_layer,
 )
 from napari_dipmtv._napari.turns import ALONE, Pieces, aside, turns
+from napari_dipmtv._napari.view_angle import turn_flat
 from napari_dipmtv.data import F32, MapStack, Segmentation, SpectrumSeries, Volume
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class Layers(Adding):
             yield from self._bring(group, {looks["name"]: (data, looks)})
         yield from self.looking(*groups)
         yield ALONE
-        self.viewer.dims.ndisplay = 2
+        yield from turn_flat(self.viewer)
 
     def _segmenting(
         self, segmentation: Segmentation, channels: tuple[str, ...], only: Sequence[str] | None

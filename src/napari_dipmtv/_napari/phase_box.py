@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QHBoxLayout,
+    QHeaderView,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -54,6 +55,10 @@ class PhaseBox(QWidget):
         self.table.setHorizontalHeaderLabels(("Measure", "Value", "Unit"))
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.verticalHeader().setVisible(False)
+        whole = QHeaderView.ResizeMode.ResizeToContents
+        self.table.verticalHeader().setSectionResizeMode(whole)  # a long name takes two lines
+        self.table.horizontalHeader().setSectionResizeMode(whole)
+        self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.table.setMinimumHeight(220)
         self._lay_out()
         self.phases.toggled.connect(self._show_phases)
@@ -117,8 +122,6 @@ class PhaseBox(QWidget):
                 item = QTableWidgetItem(text)
                 item.setToolTip(text)
                 self.table.setItem(r, c, item)
-        self.table.resizeColumnsToContents()
-        self.table.horizontalHeader().setStretchLastSection(True)
         self.table.setVisible(bool(measures))
 
 

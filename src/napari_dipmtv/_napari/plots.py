@@ -223,7 +223,10 @@ class Plot(FigureCanvasQTAgg):
             axes.imshow(image, aspect="auto", cmap="cividis", extent=extent)
 
     def _legend(self, axes: Any, place: str = "best") -> None:
-        axes.legend(fontsize=7, frameon=False, labelcolor=self._text, loc=place, handlelength=1.5)
+        legend = axes.legend(fontsize=7, labelcolor=self._text, loc=place, handlelength=1.5)
+        legend.get_frame().set(
+            facecolor=self.figure.get_facecolor(), alpha=0.75, edgecolor="none"
+        )  # over curves
 
     def _axes(self, rows: int, columns: int, index: int, title: str, x_label: str, y_label: str) -> Any:
         axes = self.figure.add_subplot(rows, columns, index)

@@ -13,6 +13,7 @@ from napari_dipmtv._napari.profile import Edge, line_profile, strongest_edge
 from napari_dipmtv._napari.runs import telling
 from napari_dipmtv._napari.stage_widget import button, enable, note
 from napari_dipmtv._napari.turns import ALONE, Pieces
+from napari_dipmtv._napari.view_angle import turn_flat
 from napari_dipmtv.data import Volume
 
 if TYPE_CHECKING:
@@ -83,8 +84,7 @@ class ProfileBox(QWidget):
             self._line = line
             line.events.data.connect(self._on_line)
         yield ALONE
-        layers.viewer.dims.ndisplay = 2
-        yield ALONE
+        yield from turn_flat(layers.viewer)
         layers.viewer.layers.selection.active = line
         line.mode = "add_line"
 

@@ -15,6 +15,7 @@ from napari_dipmtv._napari.drawn import FLAT, Drawn
 from napari_dipmtv._napari.half_cut import HalfCut
 from napari_dipmtv._napari.layer_data import ISO_LEVEL, typical
 from napari_dipmtv._napari.turns import ALONE, Pieces, turns
+from napari_dipmtv._napari.view_angle import turn_flat
 from napari_dipmtv._napari.window import is_open
 
 if TYPE_CHECKING:
@@ -76,8 +77,7 @@ class Seen(Drawn):
                     yield
         if flat and viewer.dims.ndisplay != 2:
             yield ALONE
-            viewer.dims.ndisplay = 2
-            yield ALONE
+            yield from turn_flat(viewer)
         if flat:
             self._centre_slices()
             yield

@@ -1,7 +1,9 @@
-"""The viewer that napari hands to a dock to the viewer itself, and whether its window is there."""
+"""The viewer that napari hands to a dock to the viewer itself, and its window: whether it is there, and is painted."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from qtpy.compat import isalive
@@ -28,3 +30,16 @@ def is_open(viewer: ViewerModel | None) -> bool:
     # napari has no public sign of a closed window: `Window.close` takes this attribute away, a click on the cross
     # deletes what it holds
     return window is None or (hasattr(window, "_qt_window") and isalive(window._qt_window))
+
+
+@contextmanager
+def unpainted(viewer: ViewerModel) -> Iterator[None]:
+    """Leave the window as it looks, and paint it as a whole afterwards, for 0.02 s, in which it does nothing else."""
+    window = viewer.window._qt_window if getattr(viewer, "window", None) is not None else None
+    if window is not None:
+        window.setUpdatesEnabled(False)
+    try:
+        yield
+    finally:
+        if window is not None and isalive(window):
+            window.setUpdatesEnabled(True)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from napari_dipmtv._napari import torch_library
 from napari_dipmtv._napari.iterators import sentence
 from napari_dipmtv._napari.time_left import TimeLeft
 from napari_dipmtv.errors import DipmtvError
@@ -73,6 +74,7 @@ class Worker(threading.Thread):
         """Run the states to their end and leave the outcome: a result, or the sentence of what went wrong."""
         outcome: Result[Any] | str
         try:
+            torch_library.load()
             self._clock.begin()
             result = run(self._make_states(), on_state=self._on_state, should_stop=self._should_stop)
             failed = bool(result.notes) and not self._keeps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from napari_dipmtv.alignment.apply import apply, assume_aligned
 from napari_dipmtv.alignment.dose import dose_factors, dose_is_uneven, equalise
+from napari_dipmtv.alignment.guide import guided
 from napari_dipmtv.alignment.history import AlignmentHistory
 from napari_dipmtv.alignment.matching import estimate
 from napari_dipmtv.alignment.onto import onto
@@ -22,6 +23,7 @@ __all__ = [
     "dose_is_uneven",
     "equalise",
     "estimate",
+    "guided",
     "leave_out",
     "onto",
     "spikes",

@@ -7,17 +7,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from scipy.signal import resample as fourier_resample
 
 from napari_dipmtv.alignment.mapping import displacements, resample
-from napari_dipmtv.data import F32, Alignment, ChannelMaps, MapStack, TiltSeries
+from napari_dipmtv.data import F32, F64, Alignment, ChannelMaps, MapStack, TiltSeries
 from napari_dipmtv.errors import GeometryError, expected
 
-ORDER = {"linear": 1, "cubic": 3}
+Interpolation = Literal["cubic", "linear", "fourier"]
 
 
-def apply(
-    maps: ChannelMaps, alignment: Alignment, interpolation: Literal["cubic", "linear"] = "cubic"
-) -> TiltSeries:
+def apply(maps: ChannelMaps, alignment: Alignment, interpolation: Interpolation = "cubic") -> TiltSeries:
     """Bring every view into the ideal geometry; all channels, covariance and validity by the same map.
 
     The map from ideal to raw coordinates stands in `napari_dipmtv.alignment.mapping`. A view that is neither
@@ -28,8 +27,10 @@ def apply(
     maps : ChannelMaps
     alignment : Alignment
         One shift per view, in the order of ``maps.tilts_deg``.
-    interpolation : "cubic" or "linear"
-        Cubic B-spline, or linear.
+    interpolation : "cubic", "linear" or "fourier"
+        Cubic B-spline, linear, or by the Fourier series of the whole view, which takes nothing off what is fine: of
+        a wave of three pixels a cubic spline loses an eighth at half a pixel, and with it a part of thin layers. It
+        rings beside sharp edges, and takes the object to have vacuum around it.
 
     Returns
     -------
@@ -66,7 +67,7 @@ def apply(
             continue
         usable = resample(valid[t].astype(np.float32), angle, total[t], order=1)
         for c in range(len(data)):
-            data[c, t] = resample(filled[c, t], angle, total[t], order=ORDER[interpolation])
+            data[c, t] = _read(filled[c, t], angle, total[t], interpolation)
             if covariance is not None:
                 for k in range(len(data)):
                     covariance[c, k, t] = resample(
@@ -74,6 +75,19 @@ def apply(
                     )
         valid[t] = usable > 1 - 1e-5
     return _series(maps, data, covariance, None if valid.all() else valid, alignment)
+
+
+def _read(image: F32, angle_deg: float, displacement_px: F64, interpolation: Interpolation) -> F32:
+    """Read a raw image (y, x) on the ideal grid."""
+    if interpolation != "fourier":
+        return resample(image, angle_deg, displacement_px, order=1 if interpolation == "linear" else 3)
+    finer = image
+    for axis, size in enumerate(image.shape):
+        finer = fourier_resample(finer, 2 * size, axis=axis)
+    between = (
+        2 * displacement_px - 0.5
+    )  # pixel k is pixel 2 k of the finer image, half a pixel beside its middle
+    return resample(finer, angle_deg, between, order=3, shape=image.shape, step_px=2.0)
 
 
 def assume_aligned(maps: ChannelMaps) -> TiltSeries:

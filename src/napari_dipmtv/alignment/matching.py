@@ -21,7 +21,7 @@ SCALES = (16, 8, 4, 2, 1)
 SMALLEST_PX = 16  # a coarser view shows too little to match
 ANGLE_STEPS_DEG = (1.5, 0.75)  # half-widths of the two angle searches per scale
 DOUBTFUL_ANGLE_DEG = 0.5  # standard error from which an angle must prove that it is not the given one
-PROOF = 9.0  # fall of the misfit in units of its noise: three standard deviations
+PROOF = 16.0  # fall of the misfit in units of its noise: four standard deviations, as the best of many angles has three
 
 
 def estimate(
@@ -58,7 +58,7 @@ def estimate(
     A move is the least-squares displacement of each view onto its projection, damped, limited and accelerated
     (`napari_dipmtv.alignment.moves`). The axis angle is first the best of a scan, then the minimum of a parabola
     through the Poisson misfits of three angles, twice per scale; the curvature gives its
-    standard error. A doubtful angle that does not lower the misfit by three standard deviations (a sphere has none)
+    standard error. A doubtful angle that does not lower the misfit by four standard deviations (a sphere has none)
     becomes that of the settings with an infinite error, in one state more.
     """
     settings = settings or AlignSettings()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,7 @@ from napari_dipmtv.cli.options import (
     SetOption,
     as_aligned,
     known_method,
+    read_saved,
     settings_from,
     usable_folder,
 )
@@ -33,6 +35,14 @@ if TYPE_CHECKING:
     from napari_dipmtv.io.checkpoints import Checkpoint
     from napari_dipmtv.tomo.estimate import Estimate
 
+GuideOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--guide",
+        help="Find the alignment on these images of the same views and apply it to the maps: a folder such as the "
+        "haadf that unmix and edx write. The darkest 2 % of each image count as vacuum.",
+    ),
+]
 WORTH_TELLING_S = 10.0  # an estimate of less is told to machines only
 
 
@@ -41,11 +51,13 @@ WORTH_TELLING_S = 10.0  # an estimate of less is told to machines only
 def align(
     out: OutOption,
     source: MapsFrom,
+    guide: GuideOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find shifts and tilt axis of maps, and write the aligned maps and alignment.json."""
     from napari_dipmtv import pipeline
+    from napari_dipmtv.alignment import guided
     from napari_dipmtv.io.map_checks import view_problems
     from napari_dipmtv.io.map_folder import alignment_facts, save_maps
     from napari_dipmtv.io.reports import provenance, save_report
@@ -56,16 +68,19 @@ def align(
         raise InputError(
             expected("maps", "maps that are not aligned yet", "an aligned series", "Reconstruct it")
         )
+    images = None if guide is None else _not_aligned(guide)
+    seen = stack if images is None else guided(stack, images)[1]
     usable_folder(out)
     for text in view_problems(stack):
         note(text, as_json)
+    files = (*files, *([] if guide is None else [guide]))
     story = provenance({"align": settings}, tilts_deg=stack.tilts_deg, inputs=files)
     with progress("aligning", as_json) as watch:
-        series = pipeline.align(stack, settings, on_state=watch)
+        series = pipeline.align(stack, settings, guide=images, on_state=watch)
     watch.must_be_complete()
     alignment = series.alignment
     assert alignment is not None
-    judged = pipeline.report_alignment(stack, alignment, settings)
+    judged = pipeline.report_alignment(seen, alignment, settings)
     report = {
         **story,
         **alignment_facts(alignment),
@@ -76,6 +91,14 @@ def align(
     for text in judged.notes:
         note(text, as_json)
     finish(report, f"{alignment}. Re-projection error {judged.error:.3f}.\nAligned maps in {out}", as_json)
+
+
+def _not_aligned(folder: Path) -> ChannelMaps:
+    images = read_saved(folder)
+    if isinstance(images, ChannelMaps):
+        return images
+    advice = "Give the images as they were recorded"
+    raise InputError(expected("--guide", "images that are not aligned yet", "an aligned series", advice))
 
 
 @speaks

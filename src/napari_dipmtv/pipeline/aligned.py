@@ -11,6 +11,7 @@ from napari_dipmtv.alignment import (
     dose_factors,
     equalise,
     estimate,
+    guided,
     onto,
 )
 from napari_dipmtv.alignment import apply as apply_alignment
@@ -52,12 +53,18 @@ def align(
     settings: AlignSettings | None = None,
     device: str = "auto",
     *,
+    guide: ChannelMaps | None = None,
     on_state: OnState | None = None,
     should_stop: Callable[[], bool] = never,
 ) -> TiltSeries:
-    """Estimate the alignment and apply it with one interpolation; `KeyboardInterrupt` when stopped."""
+    """Estimate the alignment and apply it with one interpolation; `KeyboardInterrupt` when stopped.
+
+    With a ``guide``, images recorded beside the maps such as HAADF, the alignment is found on these
+    (`napari_dipmtv.alignment.guided`) and applied to the maps.
+    """
     settings = settings or AlignSettings()
-    found = run(align_states(maps, settings, device), on_state=on_state, should_stop=should_stop)
+    maps, seen = (maps, maps) if guide is None else guided(maps, guide)
+    found = run(align_states(seen, settings, device), on_state=on_state, should_stop=should_stop)
     return apply_found(maps, found.whole(), settings)
 
 

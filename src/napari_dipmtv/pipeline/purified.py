@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_dipmtv import spectra
+from napari_dipmtv.alignment import apply
 from napari_dipmtv.data import ChannelMaps, SpectrumSeries, TiltSeries, Volume
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.inspect import segment
 from napari_dipmtv.inspect.fractions import channel_of
-from napari_dipmtv.pipeline.aligned import align
+from napari_dipmtv.pipeline.aligned import align_states
 from napari_dipmtv.pipeline.maps import ReferencePair, unmix_states
 from napari_dipmtv.settings.spectra import ReferenceSettings, UnmixSettings
 from napari_dipmtv.settings.tomo import CsTvSettings
@@ -68,7 +69,7 @@ def _steps(
     yield "unmixing and aligning, to purify in the volume"
     plain = UnmixSettings(plural_scattering=settings.plural_scattering)
     maps = coarse(run(unmix_states(series, mixed, plain)).whole().maps)
-    found = yield from spectra.mixing_steps(align(maps), quick_volume, two_phases)
+    found = yield from spectra.mixing_steps(aligned(maps), quick_volume, two_phases)
     if auto and found.unexplained > UNEXPLAINED:
         wanted, advice = f"at most {UNEXPLAINED:g} times worse", "Look into the volume for a third phase"
         got = f"{found.unexplained:.1f} times worse"
@@ -107,6 +108,11 @@ def coarse(maps: ChannelMaps) -> ChannelMaps:
     )
 
 
+def aligned(maps: ChannelMaps) -> TiltSeries:
+    """Align maps so that nothing fine is lost: a spline would thin the skin of a particle by what it takes off it."""
+    return apply(maps, run(align_states(maps)).whole(), "fourier")
+
+
 def quick_volume(maps: TiltSeries) -> Volume:
     """Reconstruct maps by CS-TV of little strength."""
     from napari_dipmtv.tomo.reconstruct import reconstruct_states
@@ -135,4 +141,4 @@ def two_phases(maps: TiltSeries, volume: Volume) -> TwoPhases:
         raise InputError(expected("phases in the volume", wanted, ", ".join(names), advice))
     held = found.particle.volume.data.reshape(2, -1)
     shares = np.linalg.solve(found.densities.T, held).reshape(found.particle.volume.data.shape)
-    return TwoPhases(shares.astype(np.float32), found.densities, found.misfit)
+    return TwoPhases(shares.astype(np.float32), found.densities, found.covariance, found.misfit)

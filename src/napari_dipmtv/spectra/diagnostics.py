@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_dipmtv.data import F64, Region, SpectrumSeries
+from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.spectra import UnmixSettings
-from napari_dipmtv.spectra.l_references import region_plural, region_spectrum
+from napari_dipmtv.spectra.energy_offset import energy_offset_ev
+from napari_dipmtv.spectra.l_references import pair_of, region_plural
 from napari_dipmtv.spectra.references import LReferences, MixingRange, References
 from napari_dipmtv.spectra.unmix import SpectrumFit, fit_spectrum
 
@@ -54,11 +56,20 @@ def fit_region(
 ) -> SpectrumFit:
     """Fit the summed spectrum of a region, or of one pixel, as `unmix` fits pixels.
 
-    The low loss for M references, the core loss for L references, with its plural scattering as a known part.
+    The low loss for M references, the core loss for L references, with its plural scattering as a known part. The
+    spectra are added up as counted and the references follow their energies, so that chi-square is 1 where only
+    noise is left.
     """
     settings = UnmixSettings() if settings is None else settings
     low = not isinstance(references, LReferences)
-    pair = min(series.tilts, key=lambda pair: abs(pair.tilt_deg - region.tilt_deg))
-    energy = (pair.low_loss if low else pair.core_loss).energy
+    pair = pair_of(series, region)
+    image = pair.low_loss if low else pair.core_loss
+    spectra = image.counts[region.mask]
+    usable = np.isfinite(spectra).all(axis=1)
+    if not usable.any():
+        got = f"{int(region.mask.sum())} pixels, none of them usable"
+        raise InputError(expected("region", "usable pixels", got, "Draw it on the particle"))
     known = region_plural(series, region, low) if settings.plural_scattering else None
-    return fit_spectrum(region_spectrum(series, region, low_loss=low), energy, references, settings, known)
+    offsets_ev = energy_offset_ev(image)[region.mask][usable]
+    total = spectra[usable].sum(axis=0, dtype=np.float64)
+    return fit_spectrum(total, image.energy, references, settings, known, offsets_ev)

@@ -129,14 +129,14 @@ def taught(
 
 def region_spectrum(series: SpectrumSeries, region: Region, low_loss: bool = False) -> F64:
     """Sum the core-loss (or low-loss) spectra (e,) of a region in the tilt nearest to its; NaN left out."""
-    pair = _nearest(series, region)
+    pair = pair_of(series, region)
     counts = centred(pair.low_loss if low_loss else pair.core_loss)
     return np.asarray(np.nansum(counts[region.mask], axis=0, dtype=np.float64))
 
 
 def region_plural(series: SpectrumSeries, region: Region, low_loss: bool = True) -> F64:
     """Sum the plural scattering (e,) in the low (or core) loss of a region: the known part for `fit_spectrum`."""
-    pair = _nearest(series, region)
+    pair = pair_of(series, region)
     y, x = np.nonzero(region.mask)
     low, core = (i.replace(counts=i.counts[y, x][None]) for i in (pair.low_loss, pair.core_loss))
     if low_loss:
@@ -151,7 +151,8 @@ def single_core(pair: DualSpectrumImage, settings: ReferenceSettings) -> Spectru
     return pair.core_loss.replace(counts=pair.core_loss.counts - core_plural(pair))
 
 
-def _nearest(series: SpectrumSeries, region: Region) -> DualSpectrumImage:
+def pair_of(series: SpectrumSeries, region: Region) -> DualSpectrumImage:
+    """Give the tilt nearest to that of a region, or raise `GeometryError` for a mask of other images."""
     nearest = min(series.tilts, key=lambda pair: abs(pair.tilt_deg - region.tilt_deg))
     grid = nearest.low_loss.counts.shape[:2]
     if region.mask.shape != grid:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from napari_dipmtv.data import F32, F64, TiltSeries, Volume
 from napari_dipmtv.errors import InputError, expected
@@ -16,6 +17,7 @@ from napari_dipmtv.errors import InputError, expected
 WIDEN = np.array([[0.8, 0.2], [0.2, 0.8]])
 FEWEST_VOXELS = 50
 ON_THE_GRID = 0.02  # of the sine of twice the tilt: rays along the rows of voxels are not spread
+WEIGHED_PX = 1.5  # standard deviation of the Gauss over which covariances are averaged
 SLACK = 0.1  # of the mean variance, added to every pixel: none outweighs all others
 
 
@@ -29,18 +31,26 @@ class TwoPhases:
         Of each voxel that a phase fills.
     densities : float64 array (2, c)
         What a whole voxel of each phase holds of each map.
+    covariance : float64 array (2, c, 2, c)
+        Of the densities, with the shape of the particle unknown.
     misfit : float
         Squared residual over its variance, per datum.
     """
 
     shares: F32
     densities: F64
+    covariance: F64
     misfit: float
 
     @property
     def composition(self) -> F64:
         """Shares (2, c) of the maps in each phase; rows of sum 1."""
         return np.asarray(self.densities / self.densities.sum(axis=1, keepdims=True))
+
+    @property
+    def spread(self) -> F64:
+        """Standard deviation (2,) that the noise leaves in these shares."""
+        return _spread(self.densities, self.covariance)
 
 
 Reconstruct = Callable[[TiltSeries], Volume]
@@ -89,8 +99,8 @@ class Views:
         self.series, self.reconstruct, self.explain = as_projected(series), reconstruct, explain
         self.projector = SparseProjector(Geometry.of_series(series))
         assert series.covariance is not None
-        self.covariance = series.covariance.astype(np.float64)  # (c, c, t, y, x)
         self.valid = np.ones(series.data.shape[1:], bool) if series.valid is None else series.valid
+        self.covariance = _smooth(series.covariance.astype(np.float64), self.valid)  # (c, c, t, y, x)
         slack = SLACK * np.einsum("cctyx->tyx", self.covariance)[self.valid].mean() / 2
         self.weighed = self.covariance + slack * np.eye(2)[:, :, None, None, None]
         self.precision = np.linalg.inv(np.moveaxis(self.weighed[:, :, self.valid], -1, 0))  # (p, c, c)
@@ -121,11 +131,8 @@ class Views:
         gram = np.einsum("ap,pcd,bp->acbd", p, self.precision, p, optimize=True).reshape(4, 4)
         right = np.einsum("ap,pcd,dp->ac", p, self.precision, y, optimize=True).reshape(4)
         content = np.linalg.solve(gram, right).reshape(2, 2)
-        metal = content.sum(axis=1)
-        shares = content / metal[:, None]
-        slopes = (np.array([1.0, 0.0]) - shares[:, :1]) / metal[:, None]  # of the first share, (2, c)
-        blocks = np.linalg.inv(gram).reshape(2, 2, 2, 2)
-        return shares, np.sqrt(np.einsum("ac,acad,ad->a", slopes, blocks, slopes))
+        spread = _spread(content, np.linalg.inv(gram).reshape(2, 2, 2, 2))
+        return content / content.sum(axis=1, keepdims=True), spread
 
     def estimate(self, data: F32, rough: Rough) -> TwoPhases:
         """Find the phases that explain maps (c, t, y, x), in maps of what they roughly hold."""
@@ -134,7 +141,9 @@ class Views:
         wide = self.reconstruct(maps)
         apart = np.einsum("ab,bzyx->azyx", np.linalg.inv(WIDEN), wide.data)
         found = self.explain(maps, wide.replace(data=np.maximum(apart, 0).astype(np.float32)))
-        return replace(found, densities=found.densities @ np.linalg.inv(mixing).T)
+        back = np.linalg.inv(mixing)
+        covariance = np.einsum("acbd,ec,fd->aebf", found.covariance, back, back)
+        return replace(found, densities=found.densities @ back.T, covariance=covariance)
 
     def measured_again(self, particle: TwoPhases, random: np.random.Generator) -> TwoPhases:
         """Estimate from maps of a known particle with the noise of the series."""
@@ -153,6 +162,26 @@ class Views:
         import torch
 
         return np.asarray(self.projector(torch.from_numpy(phases)).numpy(), dtype=np.float64)
+
+
+def _spread(densities: F64, covariance: F64) -> F64:
+    """Standard deviation (2,) of the first share of each phase, by that of its densities (2, c)."""
+    metal = densities.sum(axis=1, keepdims=True)
+    slopes = (np.array([1.0, 0.0]) - densities[:, :1] / metal) / metal  # (2, c)
+    return np.asarray(np.sqrt(np.einsum("ac,acad,ad->a", slopes, covariance, slopes)))
+
+
+def _smooth(covariance: F64, valid: NDArray[np.bool_]) -> F64:
+    """Mean covariance around every pixel.
+
+    That of a pixel knows its noise: where chance adds counts it is larger, and weights by it favour the pixels where
+    chance took some.
+    """
+    weight = np.stack([gaussian_filter(view.astype(np.float64), WEIGHED_PX) for view in valid])
+    known = np.where(valid, covariance, 0.0).reshape(-1, *valid.shape)
+    around = np.stack([[gaussian_filter(view, WEIGHED_PX) for view in one] for one in known])
+    mean = (around / np.maximum(weight, 1e-6)).reshape(covariance.shape)
+    return np.asarray(np.where(valid, mean, covariance))
 
 
 def _check_voxels(counted: tuple[int, int]) -> None:

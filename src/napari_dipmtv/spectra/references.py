@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from napari_dipmtv.data import F64, EnergyAxis, ReferenceSpectrum, SpectrumImage
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.spectra import BackgroundModel
 from napari_dipmtv.spectra.background import background_basis
+from napari_dipmtv.spectra.energy_offset import offset_groups
 
 WORST_CONDITION = 1e8
 
@@ -74,6 +75,13 @@ class References:
         behind, either_sign = background_basis(self.background, e, self.exponents)
         is_reference = np.arange(len(behind) + len(inside)) >= len(behind)
         return Basis(window, np.vstack([behind, inside]), is_reference, np.pad(either_sign, (0, len(inside))))
+
+    def basis_of_sum(self, energy: EnergyAxis, offsets_ev: F64) -> Basis:
+        """Give what the sum of spectra is fitted with whose axes have offsets (p,) of their own."""
+        groups = [(offset, len(pixels)) for offset, pixels in offset_groups(offsets_ev, energy.step_ev)]
+        bases = [self.basis(energy, offset) for offset, _ in groups]
+        shares = np.array([count for _, count in groups]) / len(offsets_ev)
+        return replace(bases[0], spectra=np.tensordot(shares, [basis.spectra for basis in bases], axes=1))
 
 
 def _at(energy_ev: F64, spectrum: ReferenceSpectrum) -> F64:

@@ -147,14 +147,15 @@ def fit_spectrum(
     references: References,
     settings: UnmixSettings | None = None,
     known: ArrayLike | None = None,
+    offsets_ev: F64 | None = None,
 ) -> SpectrumFit:
     """Fit one spectrum (e,), e.g. the sum of a region, as `unmix` does, and give all parts of the fit.
 
     ``known`` (e,) is a part that is not fitted, such as the plural scattering that `region_plural` gives; it is
-    counted to the background.
+    counted to the background. ``offsets_ev`` (p,) is what to add to the axis in each pixel of a sum.
     """
     settings = UnmixSettings() if settings is None else settings
-    basis = references.basis(energy)
+    basis = references.basis_of_sum(energy, np.zeros(1) if offsets_ev is None else offsets_ev)
     window = basis.window
     data = np.asarray(spectrum, dtype=np.float64)[window]
     if not np.isfinite(data).all():

@@ -70,6 +70,13 @@ def void_spread(fit: Fit) -> float:
     return float((slope @ covariance[np.ix_(at, at)] @ slope) ** 0.5)
 
 
+def density_covariance(fit: Fit) -> F64:
+    """Covariance (m, c, m, c) that the noise leaves in the densities, every boundary free; the prior is in it."""
+    normal, _ = fit.equations(fit.columns(finer=True), fit.mean())
+    size = fit.densities.size
+    return np.asarray(np.linalg.inv(normal)[-size:, -size:].reshape(fit.densities.shape * 2))
+
+
 def _gain(fit: Fit, full: F32, mean: F64) -> Callable[[F32, int], float]:
     """What a share (z, y, x) of densities (c, z, y, x), added or taken away, gains once all else gives way."""
     columns = fit.columns(finer=False)

@@ -27,7 +27,12 @@ from napari_dipmtv.errors import GeometryError, expected
 from napari_dipmtv.inspect.matter import VOID
 from napari_dipmtv.trust.boundaries import Fit
 from napari_dipmtv.trust.holes import holes_of
-from napari_dipmtv.trust.missing import void_spread, with_missing_hole, without_idle_holes
+from napari_dipmtv.trust.missing import (
+    density_covariance,
+    void_spread,
+    with_missing_hole,
+    without_idle_holes,
+)
 from napari_dipmtv.trust.planted import Planted, Shape, grain_field
 
 COARSE_STEPS, FINE_STEPS = 8, 12  # the most of every boundary by itself, and with what all boundaries share
@@ -49,6 +54,8 @@ class Refined:
         Its level sets.
     densities : float64 array (m, c)
         Of each material in each channel.
+    covariance : float64 array (m, c, m, c)
+        Of the densities, as the noise leaves it with every boundary free.
     misfit : float
         Squared residual over its variance, per datum in the shadow of the particle: about 1 where only noise is left.
     void_spread : float
@@ -60,6 +67,7 @@ class Refined:
     particle: Planted
     shape: Shape
     densities: F64
+    covariance: F64
     misfit: float
     void_spread: float = float("nan")
     grain: float = 0.0
@@ -118,7 +126,8 @@ def refine(series: TiltSeries, phases: Segmentation, *, search: bool = True) -> 
     distances = fit.distances
     particle = shape.planted(shape.shares(distances), fit.densities)
     shape = replace(shape, distances=distances)
-    return Refined(particle, shape, fit.densities, fit.misfit(), void_spread(fit))
+    covariance = density_covariance(fit)
+    return Refined(particle, shape, fit.densities, covariance, fit.misfit(), void_spread(fit))
 
 
 def _fitted(fit: Fit, search: bool) -> Fit:
