@@ -13,8 +13,9 @@ from napari_dipmtv.alignment import guided
 from napari_dipmtv.alignment.mapping import displacements
 from napari_dipmtv.cli.app import app
 from napari_dipmtv.data import ChannelMaps
-from napari_dipmtv.errors import GeometryError
+from napari_dipmtv.errors import GeometryError, InputError
 from napari_dipmtv.io.map_folder import load_saved_series, save_maps
+from napari_dipmtv.io.project import Inputs, Project
 from napari_dipmtv.settings.align import AlignSettings
 
 SETTINGS = AlignSettings(rounds=3, coarsest_binning=1, find_axis_angle=False)
@@ -92,3 +93,16 @@ def test_the_command_aligns_by_a_folder_of_images(recorded, tmp_path):
     assert done.exit_code == 2
     assert "not aligned yet" in " ".join(done.stderr.split())
     assert not (tmp_path / "again").exists()
+
+
+def test_a_project_finds_the_images_by_the_name_of_the_signal(recorded, tmp_path):
+    few, images = recorded
+    save_maps(few.maps, tmp_path / "maps")
+    save_maps(images, tmp_path / "maps/haadf")
+    settings = SETTINGS.replace(rounds=0, signal="HAADF")
+    project = Project(inputs=Inputs(map_folder=tmp_path / "maps"), align=settings, output=tmp_path / "out")
+    wanted = pipeline.align(few.maps, SETTINGS.replace(rounds=0), guide=images)
+    np.testing.assert_allclose(pipeline.project_series(project).data, wanted.data, atol=1e-5)
+    wrong = project.replace(align=settings.replace(signal="BF"))
+    with pytest.raises(InputError, match="expected one of A, B"):
+        pipeline.project_series(wrong)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,14 @@ from plugin_fakes import Steps, maps, press
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton
 
+from napari_dipmtv import pipeline
 from napari_dipmtv._napari.align_widget import AlignWidget, rounds_by_scale
 from napari_dipmtv._napari.bench import Bench
 from napari_dipmtv._napari.preferences import Preferences
-from napari_dipmtv.data import Alignment
+from napari_dipmtv._napari.sources import MapSource
+from napari_dipmtv.data import Alignment, ChannelMaps
+from napari_dipmtv.io.map_folder import save_maps
+from napari_dipmtv.settings.align import AlignSettings
 
 ALT = Qt.KeyboardModifier.AltModifier
 SHIFT = Qt.KeyboardModifier.ShiftModifier
@@ -164,6 +169,28 @@ def test_too_many_views_left_out_are_refused_and_nothing_changes(
     qtbot.keyClick(dock, Qt.Key.Key_Left, ALT)  # which the run with two views did not break
     qtbot.waitUntil(lambda: not bench.job.running, timeout=60_000)
     assert bench.session.nudges == ((3, -0.5, 0.0),)
+
+
+def test_images_beside_the_maps_are_aligned_on_and_moved_by(
+    dock: AlignWidget, bench: Bench, qtbot: Any, tmp_path: Path
+) -> None:
+    """As `unmix` and `edx` leave them in the folder of the maps."""
+    raw = maps()
+    images = ChannelMaps(100 * raw.data.sum(axis=0)[None] + 7, ("HAADF",), raw.tilts_deg, raw.pixel_nm)
+    images.data[0, :, :, 0] = 7  # vacuum
+    save_maps(raw, tmp_path)
+    save_maps(images, tmp_path / "haadf")
+    with qtbot.waitSignal(bench.job.ended, timeout=60_000):
+        bench.load_maps([tmp_path], MapSource())
+    settings = AlignSettings(signal="HAADF", rounds=0, find_axis_angle=False)
+    dock.form.setValue(settings)
+    with qtbot.waitSignal(bench.job.ended, timeout=60_000):
+        press(dock.job_bar.start, qtbot)
+    wanted = pipeline.align(raw, settings, guide=images)
+    np.testing.assert_allclose(bench.session.value("tilt_series").data, wanted.data, atol=1e-5)
+    bench.nudge(1, 1.0, 0.0)
+    rest(bench, qtbot)
+    assert not np.allclose(bench.session.value("tilt_series").data[:, 1], wanted.data[:, 1], atol=1e-3)
 
 
 def test_new_maps_forget_the_moves(dock: AlignWidget, bench: Bench, qtbot: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from typing import Any
@@ -13,7 +14,7 @@ from plugin_fakes import Steps
 from napari_dipmtv._napari.iterators import mapped, once
 from napari_dipmtv._napari.job import Job
 from napari_dipmtv._napari.time_left import TimeLeft
-from napari_dipmtv._napari.worker import Worker
+from napari_dipmtv._napari.worker import SWITCH_S, USUAL_SWITCH_S, Worker
 from napari_dipmtv.errors import InputError
 
 
@@ -44,6 +45,22 @@ def test_complete(job: Job, qtbot: Any) -> None:
     assert threading.get_ident() not in steps.threads  # iterator and snapshots stay in the worker
     assert not job.running
     assert job.why_not == ""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_run_soon_lets_the_window_go_on_and_puts_that_back(job: Job, qtbot: Any, fails: bool) -> None:
+    """Python's lock goes back and forth dozens of times before something is shown."""
+    seen: list[float] = []
+
+    def compute() -> int:
+        seen.append(sys.getswitchinterval())
+        return 1 // (not fails)
+
+    with qtbot.waitSignal(job.ended, timeout=5000):
+        job.start("count", lambda: once("Counting", compute))
+    assert seen == pytest.approx([SWITCH_S])
+    assert sys.getswitchinterval() == pytest.approx(USUAL_SWITCH_S)
+    assert SWITCH_S < USUAL_SWITCH_S
 
 
 def test_stop_keeps_what_was_reached(job: Job, qtbot: Any) -> None:

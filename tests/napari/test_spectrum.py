@@ -186,6 +186,13 @@ def test_the_fit_shows_background_references_and_residual(bench: Bench, qtbot: A
     window = np.isin(pixel.energy_ev, background.energy_ev)
     assert total + fit["residual"].counts == pytest.approx(pixel.counts[window], rel=1e-6)
     assert fit["pixel"].counts == pytest.approx(pixel.counts[window], rel=1e-6)
+    maps = run(pipeline.unmix_states(prepared, bench.session.value("references"))).value.maps
+    basis = bench.session.value("references").m.basis(prepared.tilts[1].low_loss.energy)
+    amounts = [
+        part.sum() / whole.sum() for part, whole in zip(parts, basis.spectra[basis.is_reference], strict=True)
+    ]
+    feo, fe3o4 = maps.data[:, 1, 8, 8]  # the pixel in the middle of the middle view
+    assert amounts[0] / amounts[1] == pytest.approx(feo / fe3o4, rel=0.03)
     assert (
         panel(widget.plot, "fit of the low loss").get_yscale() == "linear"
     )  # a residual is as often below 0 as above

@@ -59,11 +59,20 @@ def cube_abundances(size=24, shell=4, skin=1.5, tilt_deg=0.0):
 
 
 def make_series(
-    abundances, *, l_counts=400.0, ratio=50.0, tilts=(0.0,), drift_ev=None, zero_loss=2e4, noise=True, seed=0
+    abundances,
+    *,
+    l_counts=400.0,
+    ratio=50.0,
+    tilts=(0.0,),
+    drift_ev=None,
+    zero_loss=2e4,
+    noise=True,
+    seed=0,
+    edges=(l_references, m_references),
 ):
     """Return a series with l_counts continuum counts per unit abundance, in the M edge ratio times that.
 
-    abundances: (2, t, y, x); drift_ev: (t, y, x).
+    abundances: (c, t, y, x), one for each of the edges; drift_ev: (t, y, x).
     """
     rng = np.random.default_rng(seed)
     drift = np.zeros(abundances.shape[1:]) if drift_ev is None else drift_ev
@@ -72,9 +81,9 @@ def make_series(
         a, shift = abundances[:, t], drift[t][..., None]
         e_core, e_low = CORE.values - shift, LOW.values - shift
         thick = a.sum(axis=0)[..., None]
-        core = _at(l_references, CORE, e_core, a) * l_counts
+        core = _at(edges[0], CORE, e_core, a) * l_counts
         core += l_counts * 0.02 * (0.3 + thick) * (e_core / 700) ** -(2.6 + 0.2 * thick)
-        low = _at(m_references, LOW, e_low, a) * l_counts * ratio
+        low = _at(edges[1], LOW, e_low, a) * l_counts * ratio
         low += zero_loss * gauss(e_low, 0.0, 0.45) * 0.25 / (0.45 * np.sqrt(2 * np.pi))
         low += l_counts * ratio * 0.05 * (0.02 + thick) * gauss(e_low, 23.0, 3.0)
         low += l_counts * ratio * 0.02 * (0.05 + thick) * (np.maximum(e_low, 20) / 40) ** -2.5 * (e_low > 20)

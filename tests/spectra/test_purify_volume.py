@@ -184,6 +184,29 @@ def test_a_particle_that_is_not_two_even_phases_is_told(found):
     pair = (references(kind, shapes, axis, ("learnt",), {}) for kind in (LReferences, MReferences))
     pure, _ = purified_in_volume(*pair, replace(found, unexplained=3.4))
     assert any("3.4 times worse" in note and "Do not rely" in note for note in pure.notes)
+    uneven = replace(found, uneven=(0.4, 0.03))
+    assert uneven.doubt[2] == "a difference of 0.40 ± 0.03"
+    for fine in ((0.4, 0.11), (0.08, 0.001)):
+        assert replace(found, uneven=fine).doubt is None
+
+
+def test_a_skin_of_another_composition_is_a_third_phase():
+    """Two phases explain its maps well, because the noise of each pixel hides it; the skin by itself shows it."""
+    maps = {}
+    for name, skin in (("even", COMPOSITION[0]), ("third", [0.4, 0.6])):
+        paths = np.stack([phase_paths(LAYERED, tilt, (0.0, 0.0), 0.0) for tilt in TILTS], axis=1)
+        phases = np.stack([COMPOSITION[0], COMPOSITION[1], skin])
+        data = np.einsum("ac,atyx->ctyx", phases, paths[[CORE, SHELL, SKIN]])
+        sigma = 0.1 * data.sum(axis=0).max()
+        data += sigma * np.random.default_rng(3).standard_normal(data.shape)
+        covariance = np.zeros((2, *data.shape), np.float32)
+        covariance[[0, 1], [0, 1]] = sigma**2
+        names = ("FeO", "Fe3O4")
+        maps[name] = TiltSeries(data.astype(np.float32), names, TILTS, 1.0, covariance=covariance)
+    assert mixing(maps["even"]).doubt is None
+    third = mixing(maps["third"])
+    assert third.unexplained < 1.5
+    assert third.doubt is not None
 
 
 def test_one_phase_is_not_split_into_two():

@@ -13,14 +13,18 @@ from napari_dipmtv._napari.fusing import Fusing
 from napari_dipmtv._napari.iterators import mapped, once
 from napari_dipmtv._napari.preferences import preferences
 from napari_dipmtv._napari.runs import telling
-from napari_dipmtv.alignment import AlignmentHistory, AlignmentReport
+from napari_dipmtv.alignment import AlignmentHistory, AlignmentReport, guided
 from napari_dipmtv.data import Alignment, ChannelMaps, TiltSeries
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.align import AlignSettings
 from napari_dipmtv.states import Result, State
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari.components import ViewerModel
+
+    from napari_dipmtv.io.tilt_rows import TiltTable
 
 PREVIEW_PX = 64  # views are reduced to about this size for the quick reconstruction that judges a move
 
@@ -41,16 +45,18 @@ class Aligning(Fusing):
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__(viewer)
+        self._guide: tuple[ChannelMaps, str, ChannelMaps | None] | None = None  # of these maps, by that name
         self.job.ended.connect(self._catch_up)
 
     def align(self, settings: AlignSettings) -> None:
         """Estimate the alignment and apply it, once; ``aligned_so_far`` is emitted now and then on the way."""
-        maps, chosen = self.session.value("maps"), preferences()
+        maps, source, chosen = self.session.value("maps"), self._source, preferences()
         device = chosen.device
 
         def states() -> Iterator[State[Any]]:
-            found = pipeline.align_states(maps, settings, device)
-            return mapped(found, lambda alignment: _judged(maps, alignment, settings, device))
+            both = self._guided(maps, settings, source)
+            found = pipeline.align_states(both[1], settings, device)
+            return mapped(found, lambda alignment: _judged(*both, alignment, settings, device))
 
         def keep(result: Result[Aligned]) -> None:
             self.session.alignments = _begun(result.value.series, "projection matching")
@@ -123,7 +129,7 @@ class Aligning(Fusing):
 
     def _apply(self, settings: AlignSettings) -> None:
         maps, wanted, device = self.session.value("maps"), self._history.now, preferences().device
-        reached = self.session.value("tilt_series")
+        reached, source = self.session.value("tilt_series"), self._source
 
         def keep(result: Result[Aligned]) -> None:
             self._settings["align"] = settings
@@ -133,8 +139,25 @@ class Aligning(Fusing):
         def give_up() -> None:
             self.session.alignments = _begun(reached, "before a move that failed")
 
-        compute = lambda: _judged(maps, wanted, settings, device)  # noqa: E731
+        def compute() -> Aligned:
+            return _judged(*self._guided(maps, settings, source), wanted, settings, device)
+
         self._run("move", "tilt_series", lambda: once("Moving", compute), keep, on_failed=give_up)
+
+    @property
+    def _source(self) -> TiltTable | Path | None:
+        """Where the maps come from, if images recorded with them can lie there."""
+        inputs = self.session.inputs
+        return self.session.tilts or (inputs[0] if len(inputs) == 1 else None)
+
+    def _guided(
+        self, maps: ChannelMaps, settings: AlignSettings, source: TiltTable | Path | None
+    ) -> tuple[ChannelMaps, ChannelMaps]:
+        """Maps, and what is looked at to align them; images recorded with them are read once, by the run."""
+        if self._guide is None or self._guide[0] is not maps or self._guide[1] != settings.signal:
+            self._guide = (maps, settings.signal, pipeline.guide_of(maps, settings, source))
+        images = self._guide[2]
+        return (maps, maps) if images is None else guided(maps, images)
 
     def _put(self, result: Result[Aligned]) -> None:
         self.session.alignment_report = result.value.report
@@ -154,8 +177,10 @@ def _begun(series: TiltSeries, made_by: str) -> AlignmentHistory:
     return AlignmentHistory.begin(found, made_by)
 
 
-def _judged(maps: ChannelMaps, alignment: Alignment, settings: AlignSettings, device: str) -> Aligned:
-    """Apply an alignment to the raw maps, and judge it on reduced ones, so that nobody waits for a move."""
+def _judged(
+    maps: ChannelMaps, seen: ChannelMaps, alignment: Alignment, settings: AlignSettings, device: str
+) -> Aligned:
+    """Apply an alignment to the maps, and judge it on what is looked at, reduced so that nobody waits for a move."""
     scale = max(1, round(max(maps.data.shape[2:]) / PREVIEW_PX))
-    report = pipeline.report_alignment(maps, alignment, settings, device, scale=scale)
+    report = pipeline.report_alignment(seen, alignment, settings, device, scale=scale)
     return Aligned(pipeline.apply_found(maps, alignment, settings), report)

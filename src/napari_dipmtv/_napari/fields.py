@@ -11,7 +11,6 @@ from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.settings.base import Knob
 
 LARGEST_INT = 2**31 - 1  # of a QSpinBox
-LONGEST_CHOICE = 20  # letters of a choice that are seen in the narrowest dock
 
 
 class _CalmWheel(QObject):
@@ -145,9 +144,7 @@ class ChoiceField(QComboBox):
         for choice in knob.choices:
             self.addItem(str(choice), choice)
         self.installEventFilter(_CalmWheel(self))
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        # as long as its words; where it does not fit beside its label it comes below
-        self.setMinimumContentsLength(min(max(len(str(choice)) for choice in knob.choices), LONGEST_CHOICE))
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.currentIndexChanged.connect(lambda _: self.changed.emit())
 
     def read(self) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_dipmtv._napari.fields import Field, SwitchField, field_for
+from napari_dipmtv._napari.fields import ChoiceField, Field, SwitchField, field_for
 from napari_dipmtv.errors import InputError
 from napari_dipmtv.settings.base import Knob, StageSettings, knobs
 
@@ -149,7 +149,10 @@ def _add_row(form: QFormLayout, knob: Knob, field: QWidget) -> None:
     label.setToolTip(words)
     label.setBuddy(field)
     label.setWordWrap(True)
-    field.setMinimumWidth(60)
+    if not isinstance(
+        field, ChoiceField
+    ):  # as wide as its words, below its label where it does not fit beside it
+        field.setMinimumWidth(60)
     if not isinstance(field, SwitchField):
         field.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     if not knob.unit:

@@ -15,7 +15,7 @@ from napari_dipmtv._napari.spectrum_plot import Curve, Range, SpectrumPlot, tabl
 from napari_dipmtv._napari.stage_widget import StageWidget, button, enable
 from napari_dipmtv.data import F64, DualSpectrumImage, Region, SpectrumImage, SpectrumSeries
 from napari_dipmtv.settings.spectra import UnmixSettings
-from napari_dipmtv.spectra import fit_spectrum, region_spectrum
+from napari_dipmtv.spectra import fit_region, region_spectrum
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -129,9 +129,7 @@ class SpectrumWidget(StageWidget):
 
     def _spectra(self, series: SpectrumSeries) -> list[tuple[str, F64, F64, DualSpectrumImage]]:
         """Label, low loss, core loss and pair of the pixel and of every region; means per pixel."""
-        ny, nx, _ = series.tilts[0].low_loss.counts.shape
-        t, y, x = self._pixel or (len(series.tilts) // 2, ny // 2, nx // 2)
-        t, y, x = min(t, len(series.tilts) - 1), min(y, ny - 1), min(x, nx - 1)
+        t, y, x = self._where(series)
         pair = series.tilts[t]
         spectra = [("pixel", _at(pair.low_loss, y, x), _at(pair.core_loss, y, x), pair)]
         for name, region in self.bench.layers.drawn_regions(series).items():
@@ -140,16 +138,25 @@ class SpectrumWidget(StageWidget):
             spectra.append((name, low, core, _nearest(series, region)))
         return spectra
 
+    def _where(self, series: SpectrumSeries) -> tuple[int, int, int]:
+        """The pixel (t, y, x) that was looked at last, or the one in the middle."""
+        ny, nx, _ = series.tilts[0].low_loss.counts.shape
+        t, y, x = self._pixel or (len(series.tilts) // 2, ny // 2, nx // 2)
+        return min(t, len(series.tilts) - 1), min(y, ny - 1), min(x, nx - 1)
+
     def _fitted(self) -> list[Curve]:
-        """The first low-loss curve in the window of the fit, with background, references and residual."""
-        pair = self.session.value("references")
-        low = self.curves["low"][0]
+        """The low loss of the pixel as the maps are unmixed, in the window of the fit; nothing of an unusable pixel."""
+        series, references = self.series, self.session.value("references").m
+        t, y, x = self._where(series)
+        if not np.isfinite(series.tilts[t].low_loss.counts[y, x]).all():
+            return []
+        mask = np.zeros(series.tilts[t].low_loss.counts.shape[:2], bool)
+        mask[y, x] = True
         settings = self.bench.settings_of("unmix", UnmixSettings())
         with telling():
-            found = fit_spectrum(low.counts, self.series.tilts[0].low_loss.energy, pair.m, settings)
-            total = found.background + sum(found.components)
+            found = fit_region(series, references, Region(series.tilts[t].tilt_deg, mask), settings)
             return [
-                Curve(low.label, found.energy_ev, total + found.residual),
+                Curve("pixel", found.energy_ev, found.data),
                 Curve("background", found.energy_ev, found.background, "--"),
                 *(
                     Curve(f"+ {name}", found.energy_ev, found.background + part, ":")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 import traceback
@@ -19,6 +20,9 @@ from napari_dipmtv.states import Result, State, run
 logger = logging.getLogger(__name__)
 
 PREVIEW_SHARE = 0.05  # of the computing time that previews may take
+USUAL_SWITCH_S = sys.getswitchinterval()
+# after which a run lets the window go on: to show anything the window takes and gives Python's lock dozens of times
+SWITCH_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ class Worker(threading.Thread):
     def run(self) -> None:
         """Run the states to their end and leave the outcome: a result, or the sentence of what went wrong."""
         outcome: Result[Any] | str
+        sys.setswitchinterval(SWITCH_S)
         try:
             torch_library.load()
             self._clock.begin()
@@ -83,6 +88,8 @@ class Worker(threading.Thread):
             outcome = sentence(error)
             if not isinstance(error, DipmtvError):
                 logger.error("run failed\n%s", traceback.format_exc())
+        finally:
+            sys.setswitchinterval(USUAL_SWITCH_S)
         # outside of the except block: the exception, and with it the frames and tensors of the run, is gone here
         with self._lock:
             self._outcome = outcome

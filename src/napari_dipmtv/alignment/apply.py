@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from scipy.signal import resample as fourier_resample
 
 from napari_dipmtv.alignment.mapping import displacements, resample
 from napari_dipmtv.data import F32, F64, Alignment, ChannelMaps, MapStack, TiltSeries
@@ -81,6 +80,8 @@ def _read(image: F32, angle_deg: float, displacement_px: F64, interpolation: Int
     """Read a raw image (y, x) on the ideal grid."""
     if interpolation != "fourier":
         return resample(image, angle_deg, displacement_px, order=1 if interpolation == "linear" else 3)
+    from scipy.signal import resample as fourier_resample  # takes long to import, for a window that opens
+
     finer = image
     for axis, size in enumerate(image.shape):
         finer = fourier_resample(finer, 2 * size, axis=axis)

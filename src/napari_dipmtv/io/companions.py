@@ -12,8 +12,9 @@ from napari_dipmtv.data import F32, ChannelMaps, as_float32
 from napari_dipmtv.errors import ReadError, expected
 from napari_dipmtv.io.angles import tilt_from_name
 from napari_dipmtv.io.headers import SpectrumImageHeader, opened_signals
+from napari_dipmtv.io.map_folder import INDEX, load_saved_maps
 from napari_dipmtv.io.pairs import PAIR_WITHIN_DEG, tilt_of
-from napari_dipmtv.io.tilt_table import TiltTable
+from napari_dipmtv.io.tilt_table import TiltTable, survey
 
 _WORDS = {"HAADF": "adf"}  # Gatan calls it ADF
 
@@ -67,6 +68,38 @@ def load_companions(
         )
     tilts = tuple(tilt_of(view[0]) for view in views)
     return ChannelMaps(np.stack(images)[None], (name,), tilts, first.pixel_nm * bin_pixels)
+
+
+def recorded_with(source: TiltTable | Path, name: str, shape: tuple[int, int]) -> ChannelMaps | None:
+    """Read the images called ``name`` that were recorded with maps.
+
+    Parameters
+    ----------
+    source : TiltTable or Path
+        The spectra that the maps were made of, or their folder; or a folder of saved maps, where `unmix` and `edx` put
+        the images into a folder of their own.
+    name : str
+    shape : tuple of int
+        Pixels (y, x) of the maps; larger images are binned by a whole number.
+
+    Returns
+    -------
+    ChannelMaps or None
+        One channel; None where there are no such images.
+
+    Raises
+    ------
+    ReadError
+        When only some of the tilts have one, or something cannot be read.
+    """
+    if isinstance(source, Path):
+        if (source / name.lower() / INDEX).is_file():
+            return load_saved_maps(source / name.lower())
+        if not source.is_dir() or (source / INDEX).is_file():
+            return None
+        source = survey(source)
+    bin_pixels = max(1, source.headers()[0].shape[0] // shape[0])
+    return load_companions(source, name, bin_pixels=bin_pixels)
 
 
 def _views(headers: Sequence[SpectrumImageHeader]) -> list[list[SpectrumImageHeader]]:

@@ -102,8 +102,13 @@ class Inputs(StageSettings):
         return tuple(dict.fromkeys(path for path in chosen if path is not None))
 
     @property
+    def folder(self) -> Path | None:
+        """The folder of the spectra or of saved maps, where the data are such."""
+        return self.spectrum_images or self.map_folder or (None if self.edx is None else self.edx.folder)
+
+    @property
     def files(self) -> tuple[Path, ...]:
-        """The same with the tables of angles."""
+        """The paths with the tables of angles."""
         return (*self.paths, *(path for path in (self.angles, self.haadf_angles) if path is not None))
 
 

@@ -13,6 +13,7 @@ from napari_dipmtv.pipeline.aligned import (
     align_both,
     align_states,
     apply_found,
+    guide_of,
     nudge,
     report_alignment,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "export",
     "fuse",
     "fuse_states",
+    "guide_of",
     "load",
     "load_inputs",
     "measure",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_dipmtv.alignment import (
     AlignmentReport,
@@ -20,6 +22,9 @@ from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.pipeline.maps import OnState
 from napari_dipmtv.settings.align import AlignSettings
 from napari_dipmtv.states import State, never, run
+
+if TYPE_CHECKING:
+    from napari_dipmtv.io.tilt_rows import TiltTable
 
 
 def report_alignment(
@@ -66,6 +71,27 @@ def align(
     maps, seen = (maps, maps) if guide is None else guided(maps, guide)
     found = run(align_states(seen, settings, device), on_state=on_state, should_stop=should_stop)
     return apply_found(maps, found.whole(), settings)
+
+
+def guide_of(
+    maps: ChannelMaps, settings: AlignSettings, source: TiltTable | Path | None
+) -> ChannelMaps | None:
+    """Read the images that the settings name to align on, where they are no channel but were recorded with the maps.
+
+    Parameters
+    ----------
+    maps : ChannelMaps
+    settings : AlignSettings
+        ``signal`` is their name.
+    source : TiltTable or Path or None
+        Where the maps come from: see `napari_dipmtv.io.companions.recorded_with`.
+    """
+    if source is None or settings.signal in ("", *maps.channels):
+        return None
+    from napari_dipmtv.io.companions import recorded_with
+
+    _, ny, nx = maps.data.shape[1:]
+    return recorded_with(source, settings.signal, (ny, nx))
 
 
 def apply_found(maps: ChannelMaps, alignment: Alignment, settings: AlignSettings) -> TiltSeries:

@@ -9,7 +9,7 @@ from napari_dipmtv.alignment import assume_aligned
 from napari_dipmtv.data import ChannelMaps, Region, SpectrumSeries, TiltSeries
 from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.inspect import measure, segment
-from napari_dipmtv.pipeline.aligned import align, align_both, nudge
+from napari_dipmtv.pipeline.aligned import align, align_both, guide_of, nudge
 from napari_dipmtv.pipeline.maps import OnState, edx, load, unmix
 from napari_dipmtv.pipeline.results import export
 from napari_dipmtv.states import must_be_whole
@@ -119,7 +119,8 @@ def _aligned(project: Project, maps: ChannelMaps | TiltSeries, on_state: OnState
     if project.aligned:
         series = assume_aligned(maps)
     else:
-        series = align(maps, project.align, project.reconstruct.device, on_state=on_state)
+        guide = guide_of(maps, project.align, project.inputs.folder)
+        series = align(maps, project.align, project.reconstruct.device, guide=guide, on_state=on_state)
     return nudge(maps, series, project.nudges, project.align) if project.nudges else series
 
 

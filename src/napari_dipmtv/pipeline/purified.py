@@ -21,7 +21,7 @@ from napari_dipmtv.pipeline.maps import ReferencePair, unmix_states
 from napari_dipmtv.settings.spectra import ReferenceSettings, UnmixSettings
 from napari_dipmtv.settings.tomo import CsTvSettings
 from napari_dipmtv.spectra.phases_of_maps import TwoPhases
-from napari_dipmtv.spectra.purify_volume import STEPS, UNEXPLAINED
+from napari_dipmtv.spectra.purify_volume import STEPS
 from napari_dipmtv.states import State, run
 
 FEWEST_TILTS = 7  # for which it is tried unasked
@@ -70,11 +70,8 @@ def _steps(
     plain = UnmixSettings(plural_scattering=settings.plural_scattering)
     maps = coarse(run(unmix_states(series, mixed, plain)).whole().maps)
     found = yield from spectra.mixing_steps(aligned(maps), quick_volume, two_phases)
-    if auto and found.unexplained > UNEXPLAINED:
-        wanted, advice = f"at most {UNEXPLAINED:g} times worse", "Look into the volume for a third phase"
-        got = f"{found.unexplained:.1f} times worse"
-        what = "maps explained by two even phases, against maps simulated from them"
-        raise InputError(expected(what, wanted, got, advice))
+    if auto and found.doubt is not None:
+        raise InputError(expected(*found.doubt, "Look into the volume for a third phase"))
     return ReferencePair(*spectra.purified_in_volume(mixed.l, mixed.m, found))
 
 
@@ -141,4 +138,10 @@ def two_phases(maps: TiltSeries, volume: Volume) -> TwoPhases:
         raise InputError(expected("phases in the volume", wanted, ", ".join(names), advice))
     held = found.particle.volume.data.reshape(2, -1)
     shares = np.linalg.solve(found.densities.T, held).reshape(found.particle.volume.data.shape)
-    return TwoPhases(shares.astype(np.float32), found.densities, found.covariance, found.misfit)
+    shape = found.shape
+    parts = np.zeros((int(shape.solid.sum()), *shares.shape[1:]), np.float32)
+    parts[:, *shape.box] = shape.shares(shape.distances)[shape.solid]
+    phase_of = tuple(int(m) for m in shape.materials[shape.solid])
+    return TwoPhases(
+        shares.astype(np.float32), found.densities, found.covariance, found.misfit, parts, phase_of
+    )

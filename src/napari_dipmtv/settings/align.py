@@ -13,8 +13,8 @@ class AlignSettings(StageSettings):
     signal: str = knob(
         "",
         "Align on",
-        "Name of the channel that the alignment looks at. Empty: the sum of all channels, which has the "
-        "least noise.",
+        "Name of the channel that the alignment looks at, or of images that were recorded with the spectra, such as "
+        "HAADF. Empty: the sum of all channels, which has the least noise of them.",
         empty="sum of all channels",
     )
     start: Literal["centre of mass", "cross-correlation", "none"] = knob(

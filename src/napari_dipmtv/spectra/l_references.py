@@ -118,7 +118,7 @@ def taught(
         for s, edge in zip(low.spectra, edges / content[:, None], strict=True)
     )
     condition = f"condition number of their maps {learnt.condition:.1f}"
-    said = f"L references learnt from {learnt.pixels} pixels; {condition}."
+    said = f"L references learnt from {learnt.pixels} pixels; {condition}.{learnt.note}"
     assert maps.covariance is not None
     content_maps = maps.replace(
         data=maps.data * content.astype(np.float32)[:, None, None, None],

@@ -59,6 +59,7 @@ def m_references(
         ReferenceSpectrum(name, edge, plane.axis, "learnt from the L maps")
         for name, edge in zip(names, edges, strict=True)
     )
-    said = f"M references learnt from {learnt.pixels} pixels; condition number of the L maps {condition:.1f}."
+    told = f"condition number of the L maps {condition:.1f}.{learnt.note}"
+    said = f"M references learnt from {learnt.pixels} pixels; {told}"
     notes = (*l_references.notes, said)
     return MReferences(spectra, plane.window_ev, plane.exponents, condition, notes, plane.background)

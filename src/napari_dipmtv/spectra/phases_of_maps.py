@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -35,12 +36,18 @@ class TwoPhases:
         Of the densities, with the shape of the particle unknown.
     misfit : float
         Squared residual over its variance, per datum.
+    parts : float32 array (p, z, y, x)
+        The same phases piece by piece, such as core and skin.
+    phase_of : tuple of int
+        Phase of each part.
     """
 
     shares: F32
     densities: F64
     covariance: F64
     misfit: float
+    parts: F32
+    phase_of: tuple[int, ...]
 
     @property
     def composition(self) -> F64:
@@ -125,13 +132,13 @@ class Views:
         return Rough(phases, share.astype(np.float32), self.regress(phases, data)[0])
 
     def regress(self, phases: F32, data: F32) -> tuple[F64, F64]:
-        """Regress maps on projections of phases: shares (2, c) in a voxel of each, standard deviation (2,)."""
-        p = self.project(phases)[:, self.valid]
+        """Regress maps on projections of phases: shares (p, c) in a voxel of each, standard deviation (p,)."""
+        count, p = len(phases), self.project(phases)[:, self.valid]
         y = data[:, self.valid].astype(np.float64)
-        gram = np.einsum("ap,pcd,bp->acbd", p, self.precision, p, optimize=True).reshape(4, 4)
-        right = np.einsum("ap,pcd,dp->ac", p, self.precision, y, optimize=True).reshape(4)
-        content = np.linalg.solve(gram, right).reshape(2, 2)
-        spread = _spread(content, np.linalg.inv(gram).reshape(2, 2, 2, 2))
+        gram = np.einsum("ap,pcd,bp->acbd", p, self.precision, p, optimize=True).reshape(2 * count, -1)
+        right = np.einsum("ap,pcd,dp->ac", p, self.precision, y, optimize=True).reshape(-1)
+        content = np.linalg.solve(gram, right).reshape(count, 2)
+        spread = _spread(content, np.linalg.inv(gram).reshape(count, 2, count, 2))
         return content / content.sum(axis=1, keepdims=True), spread
 
     def estimate(self, data: F32, rough: Rough) -> TwoPhases:
@@ -145,6 +152,17 @@ class Views:
         covariance = np.einsum("acbd,ec,fd->aebf", found.covariance, back, back)
         return replace(found, densities=found.densities @ back.T, covariance=covariance)
 
+    def uneven(self, found: TwoPhases) -> tuple[float, float]:
+        """How far parts of one phase differ in their first share, and the standard deviation of that."""
+        large = np.flatnonzero(found.parts.sum(axis=(1, 2, 3)) >= FEWEST_VOXELS)
+        shares, errors = self.regress(found.parts[large], self.series.data)
+        pairs = [
+            (float(abs(shares[i, 0] - shares[j, 0])), float(np.hypot(errors[i], errors[j])))
+            for i, j in combinations(range(len(large)), 2)
+            if found.phase_of[large[i]] == found.phase_of[large[j]]
+        ]
+        return max(pairs, key=lambda pair: pair[0] / pair[1], default=(0.0, 0.0))
+
     def measured_again(self, particle: TwoPhases, random: np.random.Generator) -> TwoPhases:
         """Estimate from maps of a known particle with the noise of the series."""
         clean = np.einsum("ac,atyx->ctyx", particle.densities, self.project(particle.shares))
@@ -152,10 +170,11 @@ class Views:
         return self.estimate(data, self.rough(data))
 
     def noise(self, random: np.random.Generator) -> F64:
-        """Noise (c, t, y, x) of the covariance of the series."""
+        """Noise (c, t, y, x) like that of the series, blurred as its maps are."""
         values, vectors = np.linalg.eigh(np.moveaxis(self.covariance, (0, 1), (-2, -1)))
         draws = random.standard_normal(values.shape) * np.sqrt(np.maximum(values, 0.0))
-        return np.asarray(np.moveaxis((vectors @ draws[..., None])[..., 0], -1, 0))
+        drawn = np.moveaxis((vectors @ draws[..., None])[..., 0], -1, 0)
+        return as_projected(self.series.replace(data=drawn.astype(np.float32))).data.astype(np.float64)
 
     def project(self, phases: F32) -> F64:
         """Projections (2, t, y, x)."""
@@ -165,9 +184,9 @@ class Views:
 
 
 def _spread(densities: F64, covariance: F64) -> F64:
-    """Standard deviation (2,) of the first share of each phase, by that of its densities (2, c)."""
+    """Standard deviation (p,) of the first share of each phase, by that of its densities (p, c)."""
     metal = densities.sum(axis=1, keepdims=True)
-    slopes = (np.array([1.0, 0.0]) - densities[:, :1] / metal) / metal  # (2, c)
+    slopes = (np.array([1.0, 0.0]) - densities[:, :1] / metal) / metal  # (p, c)
     return np.asarray(np.sqrt(np.einsum("ac,acad,ad->a", slopes, covariance, slopes)))
 
 

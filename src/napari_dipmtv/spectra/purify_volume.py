@@ -28,7 +28,7 @@ from napari_dipmtv.spectra.references import (
 
 STEPS = 3
 MOST_AT_BORDER = 0.15  # of the brightest pixels: a whole particle leaves vacuum around it, whatever the tilt
-MODEL_ERROR = 0.006  # of the other phase: what is left without noise, in six particles of known truth
+MODEL_ERROR = 0.009  # of the other phase: what noise does not explain of the errors of twelve known particles
 APART = 4.0  # standard deviations by which the compositions of two phases must differ
 LEAST_APART = 0.1  # and the least difference of their shares
 UNEXPLAINED = 2.0  # times the misfit of simulated maps: two phases of even composition explain the maps badly
@@ -46,6 +46,8 @@ class VolumeMixing:
         Standard deviation of the shares of each phase.
     unexplained : float
         How many times worse two phases of even composition explain the maps than simulated maps of such phases.
+    uneven : tuple of float
+        How far parts of one phase, such as core and skin, differ in their shares, and the standard deviation of that.
     voxels : tuple of int
         Size of each phase.
     share : float32 array (z, y, x)
@@ -55,8 +57,21 @@ class VolumeMixing:
     composition: F64
     error: F64
     unexplained: float
+    uneven: tuple[float, float]
     voxels: tuple[int, int]
     share: F32
+
+    @property
+    def doubt(self) -> tuple[str, str, str] | None:
+        """What two phases of even composition would not show: what, the limit, and what came; None where all is well."""
+        if self.unexplained > UNEXPLAINED:
+            what = "maps explained by two even phases, against maps simulated from them"
+            return what, f"at most {UNEXPLAINED:g} times worse", f"{self.unexplained:.1f} times worse"
+        difference, error = self.uneven
+        if difference > max(APART * error, LEAST_APART):
+            what, limit = "parts of one phase", f"shares that differ by less than {LEAST_APART:g}"
+            return what, limit, f"a difference of {difference:.2f} ± {error:.2f}"
+        return None
 
 
 def mixing_in_volume(
@@ -120,7 +135,7 @@ def mixing_steps(
     apart = float(found.composition[0, 0] - found.composition[1, 0])
     error = np.hypot(found.spread, MODEL_ERROR * apart)
     voxels = round(float(found.shares[0].sum())), round(float(found.shares[1].sum()))
-    return VolumeMixing(found.composition, error, unexplained, voxels, rough.share)
+    return VolumeMixing(found.composition, error, unexplained, views.uneven(found), voxels, rough.share)
 
 
 def _check_whole(series: TiltSeries) -> None:
@@ -197,13 +212,13 @@ def _said(found: VolumeMixing, names: tuple[str, ...]) -> tuple[str, ...]:
         "the references were mixed so that each phase holds its own alone. Assumed: every voxel of the particle is "
         "one of two phases, each of one composition throughout."
     )
-    if found.unexplained <= UNEXPLAINED:
+    if found.doubt is None:
         return (said,)
-    doubt = (
-        f"That explains the maps {found.unexplained:.1f} times worse than maps simulated from it: the particle holds "
-        "more than two phases, or a composition that changes within one. Do not rely on the shares above."
+    what, limit, got = found.doubt
+    return said, (
+        f"Do not rely on the shares above: {what}: {limit} would do, but it is {got}. The particle holds more than two "
+        "phases, or a composition that changes within one."
     )
-    return said, doubt
 
 
 def _mixed(references: References, composition: F64) -> tuple[ReferenceSpectrum, ...]:

@@ -13,15 +13,22 @@ from napari_dipmtv.errors import InputError, expected
 from napari_dipmtv.spectra.background import background_basis, power_law_basis
 from napari_dipmtv.spectra.references import WORST_CONDITION
 
+_EVEN = 0.1  # variance of the metal over its mean square, below which the field holds no vacuum to speak of
+_NO_VACUUM = " The field is evenly thick and shows no vacuum: its spectrum is taken to be zero."
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learnt:
-    """Spectra (c, e) per unit abundance, with background, the Gram matrix they rest on, its condition."""
+    """Spectra (c, e) per unit abundance, with background, the Gram matrix they rest on, its condition.
+
+    ``note`` says what was assumed of the vacuum, if anything.
+    """
 
     spectra: F64
     gram: F64
     condition: float
     pixels: int
+    note: str = ""
 
 
 def learn_spectra(
@@ -33,10 +40,12 @@ def learn_spectra(
     dilution). The covariance of each pixel is known from the fit, so its sum is taken off ``Wᵀ C⁻¹ W``
     (errors-in-variables). So ``W`` must be unbiased, not clipped at zero, and should be the less noisy side.
 
+    A film of even thickness shows nothing of ``v``: any share of its spectrum could be the vacuum's. There ``v = 0``.
+
     Parameters
     ----------
     targets : sequence of float arrays (y, x, e)
-        ``D``, one for each tilt of the maps; NaN pixels are left out. Vacuum keeps its own spectrum ``v``.
+        ``D``, one for each tilt of the maps; NaN pixels are left out. ``v`` is the spectrum of vacuum.
     variances : sequence of float arrays (y, x)
         Relative variance of the pixels of ``D``: their weight.
     maps : ChannelMaps
@@ -63,8 +72,12 @@ def learn_spectra(
         pixels += len(w)
     last = gram[:-1, -1:] / gram[-1, -1]
     clean = gram[:-1, :-1] - last * gram[-1:, :-1]  # the vacuum spectrum eliminated
+    even = bool(clean.sum() < _EVEN * gram[:-1, :-1].sum())
+    if even:
+        last, clean = np.zeros_like(last), gram[:-1, :-1]
     condition = condition_of(clean)
-    return Learnt(np.linalg.solve(clean, right[:-1] - last * right[-1:]), clean, condition, pixels)
+    spectra = np.linalg.solve(clean, right[:-1] - last * right[-1:])
+    return Learnt(spectra, clean, condition, pixels, _NO_VACUUM if even else "")
 
 
 def counting_variance(counts: NDArray[np.floating]) -> F64:
