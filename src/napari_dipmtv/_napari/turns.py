@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
 from napari_dipmtv._napari import garbage
 from napari_dipmtv.errors import DipmtvError
@@ -63,6 +63,9 @@ class Turns(QObject):
         self._seen_s = 0.0  # processor time at the end of the last turn
         self._timer = QTimer(self)  # of 0 ms: fires when all events that are posted have been seen to
         self._timer.timeout.connect(self._on_turn)
+        application = QCoreApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(self._leave)
 
     def take(self, owner: object, name: str, pieces: Pieces, wanted: Callable[[], bool]) -> None:
         """Do some work behind all that the owner wants already; it takes the place of older work of the same name.
@@ -111,6 +114,10 @@ class Turns(QObject):
             if work.awaited is not None:
                 wait([work.awaited])
             self._piece(work)
+
+    def _leave(self) -> None:
+        """End what waits while there is still a program."""
+        self._works.clear()
 
     def _on_turn(self) -> None:
         begin, self.worked = time.thread_time(), False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -35,11 +36,14 @@ def is_open(viewer: ViewerModel | None) -> bool:
 @contextmanager
 def unpainted(viewer: ViewerModel) -> Iterator[None]:
     """Leave the window as it looks, and paint it as a whole afterwards, for 0.02 s, in which it does nothing else."""
-    window = viewer.window._qt_window if getattr(viewer, "window", None) is not None else None
-    if window is not None:
-        window.setUpdatesEnabled(False)
+    if getattr(viewer, "window", None) is None:  # there is none to paint
+        yield
+        return
+    held = weakref.ref(viewer.window._qt_window)  # who waits in here must not keep it alive once it is closed
+    held().setUpdatesEnabled(False)
     try:
         yield
     finally:
+        window = held()
         if window is not None and isalive(window):
             window.setUpdatesEnabled(True)

@@ -63,7 +63,7 @@ class VolumeMixing:
 
     @property
     def doubt(self) -> tuple[str, str, str] | None:
-        """What two phases of even composition would not show: what, the limit, and what came; None where all is well."""
+        """What two phases of even composition would not show: what, its limit, and what came; None without."""
         if self.unexplained > UNEXPLAINED:
             what = "maps explained by two even phases, against maps simulated from them"
             return what, f"at most {UNEXPLAINED:g} times worse", f"{self.unexplained:.1f} times worse"
