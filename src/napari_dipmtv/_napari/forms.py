@@ -149,9 +149,8 @@ def _add_row(form: QFormLayout, knob: Knob, field: QWidget) -> None:
     label.setToolTip(words)
     label.setBuddy(field)
     label.setWordWrap(True)
-    if not isinstance(
-        field, ChoiceField
-    ):  # as wide as its words, below its label where it does not fit beside it
+    # a choice is as wide as its words, and stands below its label where it does not fit beside it
+    if not isinstance(field, ChoiceField):
         field.setMinimumWidth(60)
     if not isinstance(field, SwitchField):
         field.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)

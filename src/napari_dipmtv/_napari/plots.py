@@ -224,9 +224,8 @@ class Plot(FigureCanvasQTAgg):
 
     def _legend(self, axes: Any, place: str = "best") -> None:
         legend = axes.legend(fontsize=7, labelcolor=self._text, loc=place, handlelength=1.5)
-        legend.get_frame().set(
-            facecolor=self.figure.get_facecolor(), alpha=0.75, edgecolor="none"
-        )  # over curves
+        ground = self.figure.get_facecolor()  # it may lie over curves
+        legend.get_frame().set(facecolor=ground, alpha=0.75, edgecolor="none")
 
     def _axes(self, rows: int, columns: int, index: int, title: str, x_label: str, y_label: str) -> Any:
         axes = self.figure.add_subplot(rows, columns, index)

@@ -21,9 +21,8 @@ def load() -> None:
     torch = find_spec("torch")
     if os.name != "posix" or "torch" in sys.modules or torch is None or torch.origin is None:
         return
-    dlopen = ctypes.CDLL(
-        None
-    ).dlopen  # called as a foreign function, it lets go of Python's lock; CDLL(path) does not
+    # called as a foreign function, dlopen lets go of Python's lock; CDLL(path) does not
+    dlopen = ctypes.CDLL(None).dlopen
     dlopen.argtypes, dlopen.restype = (ctypes.c_char_p, ctypes.c_int), ctypes.c_void_p
     folder = Path(torch.origin).parent / "lib"
     for name, mode in (("libtorch_global_deps", os.RTLD_GLOBAL), ("libtorch_cpu", os.RTLD_LOCAL)):

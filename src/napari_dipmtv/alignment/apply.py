@@ -85,9 +85,7 @@ def _read(image: F32, angle_deg: float, displacement_px: F64, interpolation: Int
     finer = image
     for axis, size in enumerate(image.shape):
         finer = fourier_resample(finer, 2 * size, axis=axis)
-    between = (
-        2 * displacement_px - 0.5
-    )  # pixel k is pixel 2 k of the finer image, half a pixel beside its middle
+    between = 2 * displacement_px - 0.5  # pixel k is pixel 2 k of the finer image, beside its middle
     return resample(finer, angle_deg, between, order=3, shape=image.shape, step_px=2.0)
 
 
