@@ -203,8 +203,8 @@ class ReferenceSettings(StageSettings):
         "Purification",
         "A region of a core-shell particle shows a mixture. Extreme: move each reference to the purest "
         "pixels of all tilts, found in the low loss. Volume: go on from there to what a voxel of each of two phases "
-        "holds, by aligning and reconstructing the maps; right where every beam crosses a shell, takes about a "
-        "minute. Auto: volume where two phases, the tilts and the counts allow it, else extreme; the notes say which, "
+        "holds, by aligning and reconstructing the maps; right where every beam crosses a shell, takes some twenty "
+        "seconds. Auto: volume where two phases, the tilts and the counts allow it, else extreme; the notes say which, "
         "and why. Known: take off the shares given below, of two phases. None: take the regions as they are.",
     )
     extreme_share: float = knob(
