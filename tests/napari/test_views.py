@@ -241,6 +241,16 @@ def test_the_legend_hides_no_curve_in_a_narrow_dock(bench: Bench, qtbot: Any) ->
     assert plot.figure.axes[0].get_title() == "error"
 
 
+def test_a_curve_of_one_point_is_seen(bench: Bench, qtbot: Any) -> None:
+    plot = Plot(bench.viewer_for_test)
+    qtbot.addWidget(plot)
+    plot.curves({"reduced": ([1, 2], [0.3, 0.2]), "full size": ([3], [0.25])}, "round", "relative error")
+    plot.draw()
+    reduced, full = plot.figure.axes[0].lines
+    assert reduced.get_marker() in ("", "None")
+    assert full.get_marker() == "."
+
+
 def test_a_film_goes_round_once_and_loops(tmp_path: Path) -> None:
     directions = around((1.0, 0.3, 0.0), 8)
     assert directions[0] == (1.0, 0.3, 0.0)

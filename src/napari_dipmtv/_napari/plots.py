@@ -187,7 +187,8 @@ class Plot(FigureCanvasQTAgg):
             axes = self._axes(1, len(panels), i + 1, words, "", y_label if i == 0 else "")
             for name in names:
                 label = name.split("|")[0]
-                axes.plot(*curves[name], label=label, color=colour[label], lw=1.3)
+                marker = "" if np.size(curves[name][0]) > 1 else "."  # no line goes through a single point
+                axes.plot(*curves[name], marker=marker, label=label, color=colour[label], lw=1.3)
             counted = all(np.equal(np.round(curves[name][0]), curves[name][0]).all() for name in names)
             axes.xaxis.get_major_locator().set_params(integer=counted)  # there is no round 2.5
             if at_least is not None:
