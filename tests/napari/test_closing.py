@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from own_process import run_alone
 from plugin_fakes import Steps, maps, press
 
 from napari_dipmtv._napari.app import launch
@@ -46,19 +44,7 @@ print("left the event loop", steps.closed, flush=True)
 
 
 def test_f38_closing_ends_the_run_at_once_and_cleanly(qapp: Any, tmp_path: Path) -> None:
-    code = CLOSE.format(folder=str(Path(__file__).parent))
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=240,  # a window opens slowly on a busy machine
-        env={
-            **os.environ,
-            "NAPARI_CONFIG": str(tmp_path / "settings.yaml"),
-            "XDG_CACHE_HOME": str(tmp_path),
-            "OMP_NUM_THREADS": "1",
-        },
-    )
+    done = run_alone(CLOSE, tmp_path)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split("steps before")[1].split()[0]) > 2
     assert "left the event loop True" in done.stdout

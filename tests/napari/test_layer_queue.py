@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from own_process import run_alone
 from plugin_fakes import CHANNELS, Steps, cube, maps, press, series
 from qtpy.QtCore import QTimer
 
@@ -243,19 +241,7 @@ print("closed all")
 
 @pytest.mark.slow
 def test_f38_a_window_is_closed_while_layers_are_made(qapp: Any, tmp_path: Path) -> None:
-    code = CLOSE.format(folder=str(Path(__file__).parent))
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env={
-            **os.environ,
-            "NAPARI_CONFIG": str(tmp_path / "settings.yaml"),
-            "XDG_CACHE_HOME": str(tmp_path),
-            "OMP_NUM_THREADS": "1",
-        },
-    )
+    done = run_alone(CLOSE, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("closed all\n")
     for word in ("wrapped C/C++", "QThread", "QObject::", "Traceback", "Aborted", "Segmentation"):

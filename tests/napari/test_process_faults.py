@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from npe2 import PluginManifest
+from own_process import run_alone
 
 from napari_dipmtv._napari.preferences import Preferences, preferences
 
@@ -71,11 +72,6 @@ def test_f50_corrupt_preferences_give_the_defaults(
     assert preferences() == Preferences()
 
 
-def quiet(folder: Path) -> dict[str, str]:
-    """The environment of a process that leaves settings and cache of the person alone."""
-    return {**os.environ, "NAPARI_CONFIG": str(folder / "settings.yaml"), "XDG_CACHE_HOME": str(folder)}
-
-
 WITHOUT_QT = """
 import sys
 
@@ -97,9 +93,7 @@ print(result.volume.data.shape)
 
 
 def test_f49_without_qt_the_library_works(tmp_path: Path) -> None:
-    code = WITHOUT_QT.format(folder=str(Path(__file__).parent))
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=quiet(tmp_path))
+    done = run_alone(WITHOUT_QT, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "(2, 12, 12, 12)"
 
@@ -158,13 +152,6 @@ assert after[3] < megabytes + 50, counts
 @pytest.mark.timeout(1500)
 def test_f46_twenty_windows_leave_nothing_behind(qapp: Any, tmp_path: Path) -> None:
     """Widgets, threads and things of this plugin return to what the second window left; the first warms up caches."""
-    code = OPEN_RUN_CLOSE.format(folder=str(Path(__file__).parent))
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=1400,
-        env={**quiet(tmp_path), "OMP_NUM_THREADS": "1"},
-    )
+    done = run_alone(OPEN_RUN_CLOSE, tmp_path, 1400)
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -67,13 +67,19 @@ def test_the_nanocube_fills_the_session_of_the_viewer(
     assert [each.name for each in viewer.layers if each.visible] == ["Core-loss sum"]
 
 
-def test_the_nanocube_takes_the_place_of_other_data(
-    make_napari_viewer: Any, qtbot: Any, small: SimulationSettings
-) -> None:
-    viewer = make_napari_viewer()
-    bench = bench_of(viewer)
+@pytest.fixture
+def loaded(make_napari_viewer: Any, qtbot: Any) -> Bench:
+    """The workplace of a window with other spectra in it."""
+    bench = bench_of(make_napari_viewer())
     bench.session.load("series", series())
     shown(bench, qtbot)
+    return bench
+
+
+def test_the_nanocube_takes_the_place_of_other_data(
+    loaded: Bench, qtbot: Any, small: SimulationSettings
+) -> None:
+    bench, viewer = loaded, loaded.layers.viewer
     before = viewer.layers["Core-loss sum"]
     [layer] = opened(viewer)
     assert [each.name for each in viewer.layers] == [*SUMS, "Core-loss sum [1]"]
@@ -87,12 +93,9 @@ def test_the_nanocube_takes_the_place_of_other_data(
 
 
 def test_a_nanocube_that_is_given_up_leaves_no_blank_layers(
-    make_napari_viewer: Any, qtbot: Any, small: SimulationSettings
+    loaded: Bench, qtbot: Any, small: SimulationSettings
 ) -> None:
-    viewer = make_napari_viewer()
-    bench = bench_of(viewer)
-    bench.session.load("series", series())
-    shown(bench, qtbot)
+    bench, viewer = loaded, loaded.layers.viewer
     before = list(viewer.layers)
     opened(viewer)
     bench.job.cancel()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
+from npe2 import PluginManifest
 from plugin_fakes import TILTS, maps, press, series
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent
@@ -183,8 +184,6 @@ def test_what_is_dropped_anywhere_on_the_dock_is_opened(bench: Bench, qtbot: Any
 def test_a_folder_dropped_on_the_canvas_reaches_the_docks(
     make_napari_viewer: Any, qtbot: Any, folder: Path, tmp_path: Path, npe2pm: Any, repository: Path
 ) -> None:
-    from npe2 import PluginManifest
-
     npe2pm.register(PluginManifest.from_file(repository / "napari.yaml"))
     viewer = make_napari_viewer()
     bench = bench_of(viewer)
@@ -202,21 +201,18 @@ def test_a_folder_dropped_on_the_canvas_reaches_the_docks(
     assert np.array_equal(bench.session.value("series").tilts_deg, TILTS)  # nothing was thrown away
 
 
+@pytest.fixture
+def current(bench: Bench, npe2pm: Any, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The viewer of the workplace is that of napari, which knows this plugin."""
+    npe2pm.register(PluginManifest.from_file(repository / "napari.yaml"))
+    monkeypatch.setattr("napari.current_viewer", lambda: bench.viewer_for_test)
+
+
 @pytest.mark.parametrize("stacked", [False, True], ids=["one by one", "stacked"])
 def test_files_dropped_on_the_canvas_become_one_series_with_its_table(
-    bench: Bench,
-    qtbot: Any,
-    folder: Path,
-    npe2pm: Any,
-    repository: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    stacked: bool,
+    bench: Bench, qtbot: Any, folder: Path, current: None, stacked: bool
 ) -> None:
-    from npe2 import PluginManifest
-
-    npe2pm.register(PluginManifest.from_file(repository / "napari.yaml"))
     viewer = bench.viewer_for_test
-    monkeypatch.setattr("napari.current_viewer", lambda: viewer)
     widget = LoadWidget(viewer)
     qtbot.addWidget(widget)
     files = sorted(folder.iterdir())
@@ -228,14 +224,8 @@ def test_files_dropped_on_the_canvas_become_one_series_with_its_table(
     assert widget.tilts.told.text() == "All files fit together."
 
 
-def test_core_losses_alone_stay_what_they_are(
-    bench: Bench, qtbot: Any, folder: Path, npe2pm: Any, repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from npe2 import PluginManifest
-
-    npe2pm.register(PluginManifest.from_file(repository / "napari.yaml"))
+def test_core_losses_alone_stay_what_they_are(bench: Bench, qtbot: Any, folder: Path, current: None) -> None:
     viewer = bench.viewer_for_test
-    monkeypatch.setattr("napari.current_viewer", lambda: viewer)
     files = sorted(file for file in folder.iterdir() if "core" in file.name)[:2]
     viewer.open(files, plugin="napari-dipmtv")
     assert not viewer.layers  # no file is read while the window waits
@@ -246,13 +236,9 @@ def test_core_losses_alone_stay_what_they_are(
 
 
 def test_a_bad_file_among_those_that_are_dropped_takes_no_other_with_it(
-    bench: Bench, qtbot: Any, folder: Path, npe2pm: Any, repository: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, qtbot: Any, folder: Path, current: None
 ) -> None:
-    from npe2 import PluginManifest
-
-    npe2pm.register(PluginManifest.from_file(repository / "napari.yaml"))
     viewer = bench.viewer_for_test
-    monkeypatch.setattr("napari.current_viewer", lambda: viewer)
     bad, good = sorted(file for file in folder.iterdir() if "core" in file.name)[:2]
     bad.write_bytes(bad.read_bytes()[:100])
     told: list[Any] = []

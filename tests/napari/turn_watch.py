@@ -129,6 +129,9 @@ def check(watch: Watch) -> None:
     busy = [parts["all"] for parts in watch.turns]
     longest = np.maximum(busy, watch.gaps_s if quiet else watch.own_gaps_s)
     assert max(parts["layers"] for parts in watch.turns) == 1
+    one_layer_s = max(parts["add_layer"] for parts in watch.turns)
+    ours_s = max(parts["all"] - parts["gc"] - parts["add_layer"] for parts in watch.turns)
+    assert ours_s < max(LONGEST_S, one_layer_s)  # beside other programs, too
     assert np.percentile(busy, 95) < LONGEST_S / 2
     assert np.count_nonzero(longest > limit) <= len(longest) // 1000
     assert longest.max() < BESIDE_OTHERS * LONGEST_S
