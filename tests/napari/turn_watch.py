@@ -17,7 +17,7 @@ from qtpy.QtCore import QTimer
 
 LONGEST_S = 0.1
 QUIET = 0.15  # processors that other programs keep busy, the X server among them
-BESIDE_OTHERS = 1.6  # how much longer a step takes on a core that is shared
+USUAL_LAYER_S = 0.06  # that napari's `add_layer` takes where every turn must stay below the limit
 
 
 class Watch:
@@ -120,18 +120,13 @@ def tell(watch: Watch, with_preview: list[int]) -> None:
 def check(watch: Watch) -> None:
     """No turn takes longer than a person bears, in processor time and by the clock, and none makes two layers.
 
-    Beside other programs every step takes longer, in processor time too, and waiting for a processor is not counted.
-    One turn in a thousand may be one of these where no other program is to be seen: another virtual computer may share
-    the processor.
+    Where napari's own call that adds a layer takes longer than usual, the computer is as much slower. Beside other
+    programs waiting for a processor is not counted.
     """
-    quiet = watch.others < QUIET
-    limit = LONGEST_S if quiet else BESIDE_OTHERS * LONGEST_S
-    busy = [parts["all"] for parts in watch.turns]
-    longest = np.maximum(busy, watch.gaps_s if quiet else watch.own_gaps_s)
-    assert max(parts["layers"] for parts in watch.turns) == 1
     one_layer_s = max(parts["add_layer"] for parts in watch.turns)
-    ours_s = max(parts["all"] - parts["gc"] - parts["add_layer"] for parts in watch.turns)
-    assert ours_s < max(LONGEST_S, one_layer_s)  # beside other programs, too
+    limit = LONGEST_S * max(1.0, one_layer_s / USUAL_LAYER_S)
+    busy = [parts["all"] for parts in watch.turns]
+    assert max(parts["layers"] for parts in watch.turns) == 1
     assert np.percentile(busy, 95) < LONGEST_S / 2
-    assert np.count_nonzero(longest > limit) <= len(longest) // 1000
-    assert longest.max() < BESIDE_OTHERS * LONGEST_S
+    assert max(busy) < limit
+    assert max(watch.gaps_s if watch.others < QUIET else watch.own_gaps_s) < limit
